@@ -1,0 +1,57 @@
+# PYTHON=...      the Python (3.11 or newer) that .venv is made with
+# PYTEST_ARGS=... arguments for pytest, as in: make test PYTEST_ARGS="tests/unit -x"
+# ONCE=1          make demo runs through once and ends
+
+VENV := .venv
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test lint clean
+
+help:
+	@echo 'make demo [ONCE=1]          run the demo site: database, cluster, dispatcher, web server'
+	@echo 'make test [PYTEST_ARGS=..]  run the tests'
+	@echo 'make lint                   run ruff and mypy'
+	@echo 'make clean                  remove what these commands have made'
+
+# Ctrl-C is how a demo ends: the trap lets the command clean up, and make has no error to report.
+demo: $(VENV)/.installed-demo
+	@trap 'exit 0' INT; $(VENV)/bin/python demo_site/manage.py demo $(if $(filter-out 0,$(ONCE)),--once)
+
+test: $(VENV)/.installed-test
+	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-lint
+	@status=0; \
+	for tool in 'ruff check .' 'ruff format --check .' 'mypy --strict dask_facade'; do \
+		echo "$$tool"; $(VENV)/bin/$$tool || status=1; \
+	done; \
+	exit $$status
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
+	@echo 'Installing dask_facade[$*] into $(VENV) ...'
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e '.[$*]'
+	@touch $@
+
+# A candidate counts only if it runs: version managers leave shims for Pythons that are not active.
+$(VENV)/bin/python:
+	@for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			python=$$candidate; break; \
+		fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo 'No Python 3.11 or newer among: $(or $(PYTHON),python3 python3.13 python3.12 python3.11).' >&2; \
+		echo 'Install one, or name it: make PYTHON=/path/to/python ...' >&2; \
+		exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "$$python cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
+		exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$($$python --version) ..."; \
+	$$python -m venv --clear $(VENV)

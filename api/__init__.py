@@ -1,0 +1,1 @@
+"""The REST API over the ledger, for Django REST framework."""

@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class DaskFacadeApiConfig(AppConfig):
+    name = "dask_facade.api"
+    label = "dask_facade_api"
+    verbose_name = "Dask Facade API"
