@@ -1,0 +1,157 @@
+"""What this package raises. Names that Celery's users catch keep Celery's spelling."""
+
+from __future__ import annotations
+
+import builtins
+
+
+class DaskFacadeError(Exception):
+    """The root of every error of this package."""
+
+
+class ImproperlyConfigured(DaskFacadeError):
+    """A setting is missing or wrong."""
+
+
+class NotRegistered(DaskFacadeError, KeyError):
+    """No task of this name is known here."""
+
+    def __init__(self, name: str, reason: str = "") -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        because = f": {self.reason}" if self.reason else ""
+        return (
+            f"no task is registered as {self.name!r}{because} "
+            "(is its module imported by autodiscover_tasks(), and its name spelled so?)"
+        )
+
+
+class EncodeError(DaskFacadeError, TypeError):
+    """A value can be said neither in JSON nor by cloudpickle."""
+
+
+class DecodeError(DaskFacadeError, ValueError):
+    """Stored bytes cannot be read back here."""
+
+
+class PayloadTooLarge(DaskFacadeError, ValueError):
+    """Arguments or a result are larger than the ledger takes."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(what, size, limit)
+        self.what = what
+        self.size = size
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} takes {self.size:,} bytes, more than the {self.limit:,} that are stored: "
+            "pass a reference (a path, a key) instead"
+        )
+
+
+class DuplicateTaskId(DaskFacadeError, ValueError):
+    """Another job has this id already."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
+
+    def __str__(self) -> str:
+        return f"a job with the id {self.job_id!r} was submitted before: give each its own task_id"
+
+
+class InvalidTaskId(DaskFacadeError, ValueError):
+    """An id that is no string of 1 to 255 characters."""
+
+
+class TimeoutError(DaskFacadeError, builtins.TimeoutError):
+    """The job was still unfinished when the time given to ``get()`` was up."""
+
+
+class TaskError(DaskFacadeError):
+    """A task came to a bad end."""
+
+
+class TaskRevokedError(TaskError):
+    """The job was revoked before it ended."""
+
+
+class ChordError(TaskError):
+    """A job in the header of a chord failed, so its body did not run."""
+
+
+class WorkerLostError(TaskError):
+    """The worker died while the job may have been running."""
+
+
+class ResultLost(TaskError):
+    """The job succeeded, but its result is gone."""
+
+
+class UnpickleableExceptionWrapper(TaskError):
+    """Stands for an exception that cannot be rebuilt: its module, class name and arguments."""
+
+    def __init__(self, exc_module: str, exc_cls_name: str, exc_args: tuple[str, ...]) -> None:
+        super().__init__(exc_module, exc_cls_name, exc_args)
+        self.exc_module = exc_module
+        self.exc_cls_name = exc_cls_name
+        self.exc_args = exc_args
+
+    def __str__(self) -> str:
+        return f"{self.exc_module}.{self.exc_cls_name}({', '.join(self.exc_args)})"
+
+
+class LedgerError(DaskFacadeError):
+    """The ledger did not do what it was asked to."""
+
+
+class LedgerNotReady(LedgerError):
+    """The ledger's tables are missing or not those of this release."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The database does not answer; the same request may pass later."""
+
+
+class LedgerBusy(LedgerUnavailable):
+    """Another connection is writing (SQLite); the same request passes in a moment."""
+
+
+class LedgerRefused(LedgerError):
+    """The database refuses what it was given, and would refuse it again."""
+
+
+class LeadershipLost(LedgerError):
+    """Another dispatcher leads: nothing was written."""
+
+
+class LineClosed(DaskFacadeError, ConnectionError):
+    """The other end of a line is gone."""
+
+
+class LineRefused(DaskFacadeError, ConnectionError):
+    """The other end does not speak with us: another release, or a wrong token."""
+
+
+class MalformedMessage(DaskFacadeError, ValueError):
+    """Bytes on a line that are no message."""
+
+
+class ClusterUnavailable(DaskFacadeError, ConnectionError):
+    """The Dask scheduler does not answer."""
+
+    def __init__(self, address: str, reason: str = "") -> None:
+        super().__init__(address, reason)
+        self.address = address
+        self.reason = reason
+
+    def __str__(self) -> str:
+        because = f" ({self.reason})" if self.reason else ""
+        return (
+            f"no Dask scheduler answers at {self.address}{because}: "
+            "start one there with `dask scheduler`, or leave out --scheduler for a local cluster"
+        )
