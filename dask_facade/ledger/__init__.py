@@ -1,0 +1,1 @@
+"""The ledger: the table of jobs that is the truth."""

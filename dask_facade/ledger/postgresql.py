@@ -1,0 +1,305 @@
+"""The leader's session on PostgreSQL: whole batches as arrays, while the lease is locked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from dask_facade.exceptions import (
+    LeadershipLost,
+    LedgerBusy,
+    LedgerError,
+    LedgerNotReady,
+    LedgerRefused,
+    LedgerUnavailable,
+)
+from dask_facade.jobs import Batch, Claim, Release, Written
+from dask_facade.ledger.sql import EDGE, IN_FLIGHT, JOB, WAITING, Statements, may_enter, statements
+from dask_facade.messages import Outcome
+from dask_facade.states import PENDING, READY_STATES, RECEIVED, RETRY
+
+if TYPE_CHECKING:
+    import psycopg
+
+_STATEMENTS = statements(
+    mark="%s",
+    among="= ANY(%s)",
+    at="statement_timestamp() + make_interval(secs => %s)",
+    json="%s::jsonb",
+)
+_FENCE = f"{_STATEMENTS.fence} FOR SHARE"
+_SETTINGS = (
+    # A leader that is paused inside a transaction would hold the lease's row, and block the next.
+    "SET idle_in_transaction_session_timeout = '1s'",
+    "SET lock_timeout = '1s'",
+    "SET default_transaction_isolation = 'read committed'",
+    # Statements are planned once, perhaps when the tables were empty: by index, whatever grows.
+    "SET plan_cache_mode = 'force_generic_plan'",
+    "SET enable_seqscan = off",
+    "SET enable_hashjoin = off",
+    "SET enable_mergejoin = off",
+)
+_ENDED = (
+    "unnest(%b::text[], %b::int[], %b::int[], %b::text[], %b::bytea[], %b::text[], %b::text[],"
+    " %b::float8[], %b::float8[], %b::float8[])"
+    " AS said (id, attempt, hand, state, result, preview, traceback, started, finished, runtime)"
+)
+_RELEASED = "unnest(%b::text[], %b::int[], %b::int[], %b::int[]) AS said (id, attempt, hand, lost)"
+_CLAIMED = (
+    "unnest(%b::text[], %b::int[], %b::int[], %b::text[], %b::text[])"
+    " AS said (id, attempt, hand, runner, worker)"
+)
+_SAME_HAND = "job.id = said.id AND job.attempt = said.attempt AND job.hand = said.hand"
+_MAY_END = " OR ".join(
+    f"said.state = '{state}' AND job.state IN {may_enter(state)}" for state in sorted(READY_STATES)
+)
+_END = (
+    f"UPDATE {JOB} job SET state = said.state, result = said.result,"
+    " result_preview = said.preview, traceback = said.traceback,"
+    " started = to_timestamp(said.started), finished = to_timestamp(said.finished),"
+    " runtime = CASE WHEN said.started IS NULL THEN NULL ELSE said.runtime END"
+    f" FROM {{fence}}{_ENDED} WHERE {_SAME_HAND} AND ({_MAY_END}) {{unless}}RETURNING job.id"
+)
+_RETRY = (
+    f"UPDATE {JOB} job SET state = said.state, result = said.result,"
+    " result_preview = said.preview, traceback = said.traceback,"
+    " started = to_timestamp(said.started), eta = to_timestamp(said.finished),"
+    " attempt = job.attempt + 1, open = NULL"
+    f" FROM {_ENDED} WHERE {_SAME_HAND} AND job.state IN {may_enter(RETRY)} RETURNING job.id"
+)
+_RELEASE = (
+    f"UPDATE {JOB} job SET state = '{PENDING}', lost = said.lost"
+    f" FROM {{fence}}{_RELEASED} WHERE {_SAME_HAND} AND job.state IN {IN_FLIGHT}"
+    " {unless}RETURNING job.id, job.hand"
+)
+_CLAIM = (
+    f"UPDATE {JOB} job SET state = '{RECEIVED}', hand = said.hand, open = 0,"
+    " claimed = statement_timestamp(), runner = said.runner, worker = said.worker"
+    f" FROM {{fence}}{_CLAIMED}"
+    " WHERE job.id = said.id AND job.attempt = said.attempt AND job.hand = said.hand - 1"
+    f" AND job.state IN {WAITING} {{unless}}RETURNING job.id, job.hand"
+)
+_IN_TRANSACTION = {"fence": "", "unless": ""}
+
+
+@cache
+def _alone(ends: bool, releases: bool, claims: bool) -> str:
+    """Return the statement that writes these parts of a batch, if the lease is at the epoch.
+
+    The fence is locked when it is read; a rival who had it first leaves nothing to read.
+    """
+    said = {"fence": "fence, ", "unless": "AND NOT EXISTS (SELECT FROM kin) " if ends else ""}
+    parts = [f"fence AS MATERIALIZED ({_FENCE})"]
+    told = ["SELECT 'led', '', 0 FROM fence"]
+    if ends:
+        parts.append(
+            f"kin AS MATERIALIZED (SELECT FROM {EDGE} WHERE parent_id = ANY(%b::text[]) LIMIT 1)"
+        )
+        parts.append(f"ended AS ({_END.format(**said)})")
+        told.append("SELECT 'kin', '', 0 FROM kin")
+        told.append("SELECT 'ended', id, 0 FROM ended")
+    if releases:
+        parts.append(f"released AS ({_RELEASE.format(**said)})")
+        told.append("SELECT 'released', id, hand FROM released")
+    if claims:
+        parts.append(f"claimed AS ({_CLAIM.format(**said)})")
+        told.append("SELECT 'claimed', id, hand FROM claimed")
+    return f"WITH {', '.join(parts)} {' UNION ALL '.join(told)}"
+
+
+_SET_OPEN = (
+    f"UPDATE {JOB} job SET open = said.open"
+    " FROM unnest(%b::int[], %b::text[]) AS said (open, id) WHERE job.id = said.id"
+)
+
+
+class PostgresSession:
+    """A connection as `connect` makes it, with psycopg 3 as *database*."""
+
+    statements: Statements = _STATEMENTS
+
+    def __init__(
+        self,
+        connect: Callable[[], psycopg.Connection[Any]],
+        *,
+        database: ModuleType,
+        not_ready: str,
+    ) -> None:
+        self._connect = connect
+        self._connection: psycopg.Connection[Any] | None = None
+        self._cursor: psycopg.Cursor[Any]
+        self._database = database
+        self._not_ready = not_ready
+
+    @contextmanager
+    def transaction(self, epoch: int | None) -> Iterator[None]:
+        """Begin, lock the lease at *epoch* (None: do not), commit at the end; or roll back."""
+        with self.reading():
+            cursor = self._connected()
+            cursor.execute("BEGIN")
+            try:
+                if epoch is not None and not self.rows(_FENCE, epoch):
+                    raise LeadershipLost(
+                        f"another dispatcher leads since epoch {epoch}: nothing written"
+                    )
+                yield
+            except BaseException:
+                self._roll_back()
+                raise
+            cursor.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Tell the database's errors in our words."""
+        try:
+            yield
+        except self._database.Error as error:
+            raise self._told(error) from error
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise LedgerRefused(f"the database refuses: {error}") from error
+
+    def write_alone(self, epoch: int, batch: Batch) -> Written | None:
+        """Write a batch of different jobs in one statement, unless others wait for one of them."""
+        ends, releases, claims = batch.outcomes, batch.releases, batch.claims
+        ids = {part.id for part in (*ends, *releases, *claims)}
+        if len(ids) < len(batch) or any(end.state == RETRY for end in ends):
+            return None
+        with self.reading():
+            rows = self.rows(
+                _alone(bool(ends), bool(releases), bool(claims)),
+                epoch,
+                *([[end.id for end in ends]] if ends else ()),
+                *_columns(ends),
+                *_columns(releases),
+                *_columns(claims),
+            )
+        if not rows:
+            raise LeadershipLost(f"another dispatcher leads since epoch {epoch}: nothing written")
+        moved = {(kind, id, hand) for kind, id, hand in rows}
+        if ("kin", "", 0) in moved:
+            return None
+        return Written(
+            outcomes=tuple(end for end in ends if ("ended", end.id, 0) in moved),
+            failed=(),
+            released=tuple((id, h) for id, _, h, _ in releases if ("released", id, h) in moved),
+            claimed=tuple((id, h) for id, _, h, _, _ in claims if ("claimed", id, h) in moved),
+            ready=(),
+        )
+
+    def rows(self, statement: str, *parameters: object) -> list[Any]:
+        """Run *statement* and return its rows."""
+        return self._connected().execute(statement, parameters).fetchall()
+
+    def change(self, statement: str, *parameters: object) -> int:
+        """Run *statement* and return how many rows it changed."""
+        return self._connected().execute(statement, parameters).rowcount
+
+    def columns(self, table: str) -> set[str]:
+        """Return the names of a table's columns."""
+        cursor = self._connected().execute(_STATEMENTS.columns[table])
+        return {column.name for column in cursor.description or ()}
+
+    def among(self, values: Collection[str] | Collection[int]) -> object:
+        """Return the parameter that the statements compare with "one of"."""
+        return list(values)
+
+    def at(self, seconds: float) -> object:
+        """Return the parameter for the time that is *seconds* from now by the server's clock."""
+        return float(seconds)
+
+    def seconds(self, time: datetime) -> float:
+        """Return a time that was read, which is aware, as seconds since the epoch."""
+        return time.timestamp()
+
+    def end(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Write outcomes, all in one statement unless a job has several or is tried again."""
+        moved: dict[str, Outcome] = {}
+        end = _END.format(**_IN_TRANSACTION)
+        for round in _rounds(outcomes):
+            again = [each for each in round if each.state == RETRY]
+            ended = [each for each in round if each.state != RETRY] if again else round
+            for statement, part in ((end, ended), (_RETRY, again)):
+                if part := [each for each in part if each.id not in moved]:
+                    ids = {id for (id,) in self.rows(statement, *_columns(part))}
+                    moved.update((each.id, each) for each in part if each.id in ids)
+        return list(moved.values())
+
+    def release(self, releases: Sequence[Release]) -> list[tuple[str, int]]:
+        """Write releases in one statement."""
+        return self._moved(_RELEASE.format(**_IN_TRANSACTION), releases) if releases else []
+
+    def claim(self, claims: Sequence[Claim]) -> list[tuple[str, int]]:
+        """Write claims in one statement."""
+        return self._moved(_CLAIM.format(**_IN_TRANSACTION), claims) if claims else []
+
+    def set_open(self, counts: Sequence[tuple[int, str]]) -> None:
+        """Write (count of open dependencies, id)."""
+        if counts:
+            opens, ids = zip(*counts, strict=True)
+            self.change(_SET_OPEN, list(opens), list(ids))
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> psycopg.Cursor[Any]:
+        if self._connection is None:
+            connection = self._connect()
+            for setting in _SETTINGS:
+                connection.execute(setting)
+            self._connection = connection
+            self._cursor = connection.cursor(binary=True)
+        return self._cursor
+
+    def _roll_back(self) -> None:
+        try:
+            self._cursor.execute("ROLLBACK")
+        except self._database.Error:
+            self.close()
+
+    def _moved(
+        self, statement: str, moves: Sequence[Release] | Sequence[Claim]
+    ) -> list[tuple[str, int]]:
+        moved: dict[str, int] = {}
+        for round in _rounds(moves):
+            if part := [each for each in round if each.id not in moved]:
+                moved.update(self.rows(statement, *_columns(part)))
+        return [(each.id, each.hand) for each in moves if moved.get(each.id) == each.hand]
+
+    def _told(self, error: Exception) -> LedgerError:
+        code = getattr(error, "sqlstate", None) or ""
+        if code[:2] == "40" or code == "55P03":  # deadlock; a lock was not given in time
+            return LedgerBusy(f"another connection holds a lock: {error}")
+        if code in ("42P01", "42703"):  # no such table, no such column
+            return LedgerNotReady(f"{self._not_ready} ({error})")
+        database = self._database
+        if code[:2] in ("42", "54") or isinstance(
+            error, (database.DataError, database.IntegrityError, database.ProgrammingError)
+        ):
+            return LedgerRefused(f"the database refuses: {error}")
+        self.close()
+        return LedgerUnavailable(f"the database does not answer: {error}")
+
+
+def _rounds(parts: Sequence[Any]) -> list[Sequence[Any]]:
+    """Split what one UPDATE cannot say, several moves of one job, into rounds."""
+    if len({part.id for part in parts}) == len(parts):
+        return [parts] if parts else []
+    rounds: list[list[Any]] = []
+    count: dict[str, int] = {}
+    for part in parts:
+        place = count[part.id] = count.get(part.id, -1) + 1
+        if place == len(rounds):
+            rounds.append([])
+        rounds[place].append(part)
+    return list(rounds)
+
+
+def _columns(parts: Sequence[Any]) -> list[list[Any]]:
+    return [list(column) for column in zip(*parts, strict=True)]
