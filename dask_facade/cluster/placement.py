@@ -1,0 +1,168 @@
+"""Placing runners: one for each thread of each worker, pinned, replaced when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, Future
+
+from dask_facade.cluster.connection import connect
+from dask_facade.exceptions import ClusterUnavailable
+from dask_facade.worker.runner import Slot, run
+
+logger = logging.getLogger(__name__)
+
+KEY_PREFIX = "dask-facade-runner"
+LOOK_EVERY = 1.0  # seconds; events of the scheduler are heard at once
+REPLACE_AFTER = 2.0  # seconds before a runner that ended is replaced
+_OPEN = frozenset({"init", "running", "paused"})
+
+
+@dataclass(slots=True)
+class _Placed:
+    runner: str
+    future: Future[str]
+    free_at: float | None = None  # when its place may be filled again, once it has ended
+
+
+class Placement:
+    """Keeps a runner on every thread of a cluster.
+
+    *make_slot* is asked for what each new runner is told; *gone* is told of workers that Dask has
+    removed, by address. The client is made anew when the scheduler was away.
+    """
+
+    def __init__(
+        self, address: str, make_slot: Callable[[], Slot], gone: Callable[[str], None]
+    ) -> None:
+        self.address = address
+        self.reason = ""  # why runners do not come up, if they do not
+        self.workers: frozenset[str] = frozenset()
+        self._client: Client | None = None
+        self._gone = gone
+        self._look = asyncio.Event()
+        self._make_slot = make_slot
+        self._placed: dict[str, list[_Placed]] = {}
+        self._stopped = False
+
+    async def start(self, timeout: float) -> None:
+        """Connect and place the first runners; raise ClusterUnavailable."""
+        await self._connect(timeout)
+        await self._reconcile()
+
+    async def keep(self) -> None:
+        """Follow the cluster until `close`."""
+        while not self._stopped:
+            try:
+                if self._client is None:
+                    await self._connect(LOOK_EVERY * 5)
+                await asyncio.wait_for(self._look.wait(), LOOK_EVERY)
+            except TimeoutError:
+                pass
+            except ClusterUnavailable as error:
+                self.reason = str(error)
+                await asyncio.sleep(LOOK_EVERY)
+                continue
+            self._look.clear()
+            try:
+                await self._reconcile()
+            except (OSError, TimeoutError) as error:
+                if not self._stopped:
+                    logger.warning("the scheduler at %s is away: %s", self.address, error)
+                    self.reason = f"the scheduler at {self.address} is away"
+                    await self._disconnect()
+
+    async def close(self) -> None:
+        """Let go of the runners and of the scheduler."""
+        self._stopped = True
+        self._look.set()
+        client = self._client
+        if client is not None:
+            futures = [each.future for placed in self._placed.values() for each in placed]
+            try:
+                await asyncio.wait_for(client.cancel(futures, force=True), 2)
+            except (OSError, TimeoutError):
+                logger.debug("the scheduler was gone first")
+        await self._disconnect()
+
+    async def _connect(self, timeout: float) -> None:
+        client = await connect(self.address, timeout)
+        client.subscribe_topic("all", self._on_event)
+        self._client = client
+
+    async def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        self._placed.clear()
+        if client is not None:
+            try:
+                await asyncio.wait_for(client.close(timeout=1), 3)
+            except (OSError, TimeoutError):
+                logger.debug("the client did not close in time")
+
+    async def _on_event(self, event: tuple[float, Any]) -> None:
+        match event[1]:
+            case {"action": "add-worker" | "remove-worker"}:
+                self._look.set()
+
+    async def _reconcile(self) -> None:
+        client = self._client
+        if client is None:
+            return
+        if client.scheduler is None:
+            raise OSError("the client has closed")
+        identity = await asyncio.wait_for(client.scheduler.identity(n_workers=-1), 10)
+        workers = {
+            address: each["nthreads"]
+            for address, each in identity["workers"].items()
+            if each["status"] in _OPEN
+        }
+        for address in self.workers - identity["workers"].keys():
+            lost = self._placed.pop(address, [])
+            await client.cancel([each.future for each in lost], force=True)
+            logger.warning("worker %s is gone", address)
+            self._gone(address)
+        self.workers = frozenset(identity["workers"])
+        now = time.monotonic()
+        for address, threads in workers.items():
+            placed = self._placed.setdefault(address, [])
+            for each in placed:
+                await self._look_at(each, address, now)
+            placed[:] = [each for each in placed if each.free_at is None or each.free_at > now]
+            while len(placed) < threads:
+                placed.append(self._place(client, address))
+
+    async def _look_at(self, placed: _Placed, address: str, now: float) -> None:
+        """Note that a runner has ended, and why."""
+        if placed.free_at is not None or placed.future.status == "pending":
+            return
+        placed.free_at = now + REPLACE_AFTER
+        if placed.future.status == "error":
+            self.reason = f"a runner on {address} failed: {await _of(placed.future.exception())!r}"
+        elif placed.future.status == "finished":
+            self.reason = f"a runner on {address} ended: {await _of(placed.future.result())}"
+        else:
+            self.reason = f"a runner on {address} was {placed.future.status}"
+        logger.warning(self.reason)
+
+    def _place(self, client: Client, address: str) -> _Placed:
+        slot = self._make_slot()
+        future = client.submit(
+            run,
+            slot,
+            key=(KEY_PREFIX, slot.runner),
+            workers=[address],
+            allow_other_workers=False,
+            pure=False,
+            retries=0,
+        )
+        return _Placed(slot.runner, future)
+
+
+async def _of(answer: Any) -> Any:
+    """Await what an asynchronous client returns, which its types do not say."""
+    return await answer

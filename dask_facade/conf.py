@@ -1,0 +1,65 @@
+"""``settings.DASK_FACADE``: one dict, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from django.conf import settings as django_settings
+
+from dask_facade.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What ``settings.DASK_FACADE`` may say, with what holds if it does not. Times in seconds."""
+
+    SCHEDULER_ADDRESS: str | None = None  # of a Dask scheduler to join; None: a local cluster
+    WORKERS: int = 2  # processes of the local cluster
+    DISPATCHER_HOST: str = "127.0.0.1"  # where the dispatcher listens
+    DISPATCHER_PORT: int = 0  # 0: any free port; the ledger tells the others which
+    ADVERTISE_ADDRESS: str | None = None  # "host:port" as others reach it, if that differs
+    ALLOW_INSECURE_CLUSTER: bool = False  # addresses beyond this machine without TLS
+    LEASE: float = 5.0  # after which a silent leader is followed by another dispatcher
+    SEND_GRACE: float = 1.0  # after which the dispatcher looks for a row without a hint
+    HIGH_WATER: int = 20_000  # calls that may be ready in the dispatcher; others wait in the table
+    MAX_LOST: int = 3  # workers that may die with one acks_late job
+    RESULT_STORE_LIMIT: int = 16 * 2**20  # bytes of one result
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Settings:
+        """Return the settings that *values* say; raise ImproperlyConfigured naming the bad one."""
+        known = {field.name: field for field in fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                raise ImproperlyConfigured(
+                    f"DASK_FACADE has no setting {name!r}; it has {', '.join(sorted(known))}"
+                )
+            default = known[name].default
+            fits = isinstance(value, _accepted(default)) and not (
+                isinstance(value, bool) and not isinstance(default, bool)
+            )
+            if not fits:
+                raise ImproperlyConfigured(
+                    f"DASK_FACADE[{name!r}] is {value!r}, which is no {_kind(default)}"
+                )
+        made = cls(**values)
+        if made.LEASE < 5:
+            raise ImproperlyConfigured("DASK_FACADE['LEASE'] must be 5 seconds or more")
+        return made
+
+
+def get_settings() -> Settings:
+    """Return the site's settings."""
+    return Settings.read(getattr(django_settings, "DASK_FACADE", {}))
+
+
+def _accepted(default: Any) -> tuple[type, ...]:
+    if default is None:
+        return (str, type(None))
+    return (int, float) if isinstance(default, float) else (type(default),)
+
+
+def _kind(default: Any) -> str:
+    return "string" if default is None else type(default).__name__

@@ -1,0 +1,238 @@
+"""A process's line to the dispatcher: hints out, ends of jobs in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from dask_facade.exceptions import DaskFacadeError, LineClosed, LineRefused
+from dask_facade.ids import new_id
+from dask_facade.ledger.store import JobStore
+from dask_facade.line import DialledLine, dial, token
+from dask_facade.messages import (
+    CLIENT,
+    VERSION,
+    Call,
+    Hello,
+    Message,
+    Offer,
+    Outcome,
+    Push,
+    Unsure,
+    Unwait,
+    Wait,
+)
+
+logger = logging.getLogger(__name__)
+
+OFFER_CALLS = 1_000  # calls in one message
+OFFER_BYTES = 8 * 2**20  # of arguments in one message
+BUFFER = 1_000  # hints that wait for a line; what does not fit is found by the dispatcher
+DIAL_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds between attempts, the last repeated
+GIVE_UP_AFTER = 4  # attempts, when nobody waits
+
+
+class Watch:
+    """Some jobs that a thread waits for; what is heard of them lies here until it is taken."""
+
+    def __init__(self, ids: Iterable[str], changed: threading.Condition) -> None:
+        self.ids = set(ids)
+        self.outcomes: list[Outcome] = []
+        self.unsure: set[str] = set()  # the ledger must be asked
+        self._changed = changed
+
+    def take(self, timeout: float) -> tuple[list[Outcome], set[str]]:
+        """Wait up to *timeout* seconds for news and return it: ends, and ids to look up."""
+        with self._changed:
+            if not self.outcomes and not self.unsure:
+                self._changed.wait(timeout)
+            outcomes, self.outcomes = self.outcomes, []
+            unsure, self.unsure = self.unsure, set()
+        return outcomes, unsure
+
+
+class DispatcherClient:
+    """The line of this process. It is dialled by a thread, when there is something to say.
+
+    Nothing here raises when the dispatcher is away: hints are spared, watches go to the ledger.
+    """
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        """Start anew; a forked child must not touch its parent's line."""
+        self._changed = threading.Condition()
+        self._dialling = False
+        self._hints: deque[Sequence[Call]] = deque()
+        self._line: DialledLine | None = None
+        self._watches: dict[str, set[Watch]] = {}
+        self._closed = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether the line is up."""
+        return self._line is not None
+
+    def offer(self, calls: Sequence[Call]) -> None:
+        """Hint at calls whose rows are committed. Never waits, never raises."""
+        for part in _slices(calls):
+            line = self._line
+            try:
+                if line is not None:
+                    line.post(Offer(part))
+                    continue
+            except LineClosed:
+                logger.debug("the line went with a hint")
+            with self._changed:
+                if len(self._hints) < BUFFER:
+                    self._hints.append(part)
+                self._dial_in_background()
+
+    def watch(self, ids: Iterable[str]) -> Watch:
+        """Ask to be told of the ends of these jobs. Give it back to `unwatch`."""
+        with self._changed:
+            watch = Watch(ids, self._changed)
+            for id in watch.ids:
+                self._watches.setdefault(id, set()).add(watch)
+            line = self._line
+            if line is None:
+                watch.unsure = set(watch.ids)
+                self._dial_in_background()
+        if line is not None:
+            self._post(line, Wait(list(watch.ids)))
+        return watch
+
+    def unwatch(self, watch: Watch) -> None:
+        """Stop waiting."""
+        with self._changed:
+            left = [id for id in watch.ids if self._forget(id, watch)]
+            line = self._line
+        if line is not None and left:
+            self._post(line, Unwait(left))
+
+    def close(self) -> None:
+        """End the line."""
+        with self._changed:
+            self._closed = True
+            line = self._line
+        if line is not None:
+            line.close()
+
+    def _forget(self, id: str, watch: Watch) -> bool:
+        """Remove a watch; tell whether nobody watches the job any more."""
+        watches = self._watches.get(id)
+        if watches is None:
+            return False
+        watches.discard(watch)
+        if not watches:
+            del self._watches[id]
+        return not watches
+
+    def _post(self, line: DialledLine, message: Message) -> None:
+        try:
+            line.post(message)
+        except LineClosed:
+            logger.debug("the line went; its reader dials again")
+
+    # On the line's reader
+
+    def _receive(self, messages: Sequence[Message]) -> None:
+        with self._changed:
+            for message in messages:
+                match message:
+                    case Push(outcomes):
+                        for outcome in outcomes:
+                            for watch in self._watches.pop(outcome.id, ()):
+                                watch.outcomes.append(outcome)
+                                watch.ids.discard(outcome.id)
+                    case Unsure(ids):
+                        for id in ids:
+                            for watch in self._watches.get(id, ()):
+                                watch.unsure.add(id)
+            self._changed.notify_all()
+
+    def _line_ended(self) -> None:
+        with self._changed:
+            self._line = None
+            for id, watches in self._watches.items():
+                for watch in watches:
+                    watch.unsure.add(id)
+            if self._watches or self._hints:
+                self._dial_in_background()
+            self._changed.notify_all()
+
+    # Dialling
+
+    def _dial_in_background(self) -> None:
+        """Start the dialling thread unless it runs; the lock is held."""
+        if self._line is None and not self._dialling and not self._closed:
+            self._dialling = True
+            threading.Thread(target=self._dial, name="dask-facade-dial", daemon=True).start()
+
+    def _dial(self) -> None:
+        attempt = 0
+        while True:
+            line = self._dial_once()
+            with self._changed:
+                if line is not None:
+                    self._line = line
+                    hints, self._hints = list(self._hints), deque()
+                    waits = list(self._watches)
+                if line is not None or self._closed or self._nobody_cares(attempt):
+                    self._dialling = False
+                    break
+                self._changed.wait(DIAL_PAUSES[min(attempt, len(DIAL_PAUSES) - 1)])
+            attempt += 1
+        if line is None:
+            return
+        line.start(self._receive, self._line_ended)
+        for part in hints:
+            self._post(line, Offer(part))
+        if waits:
+            self._post(line, Wait(waits))
+
+    def _nobody_cares(self, attempt: int) -> bool:
+        if self._watches or attempt < GIVE_UP_AFTER:
+            return False
+        self._hints.clear()  # the dispatcher finds their rows when it comes
+        return True
+
+    def _dial_once(self) -> DialledLine | None:
+        try:
+            lease = self._store.lease()
+        except DaskFacadeError as error:
+            logger.debug("the lease cannot be read: %s", error)
+            return None
+        finally:
+            self._store.disconnect()
+        if lease is None or not lease.addresses:
+            return None
+        identity = f"client-{socket.gethostname()}-{os.getpid()}-{new_id()}"
+        hello = Hello(VERSION, CLIENT, identity, token(lease.secret, CLIENT, identity))
+        try:
+            return dial(lease.addresses, hello)
+        except LineRefused as error:
+            logger.error("the dispatcher refuses the line: %s", error)
+        except LineClosed as error:
+            logger.debug("%s", error)
+        return None
+
+
+def _slices(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:
+    part: list[Call] = []
+    size = 0
+    for call in calls:
+        if part and (len(part) == OFFER_CALLS or size + len(call.payload) > OFFER_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(call)
+        size += len(call.payload)
+    if part:
+        yield part

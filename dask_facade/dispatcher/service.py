@@ -1,0 +1,234 @@
+"""A dispatcher's life: the lease, the cluster, the lines, and their end in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from dask_facade.broker import Drain, Found, Rules, Taken, WorkerGone
+from dask_facade.cluster.local import LocalCluster
+from dask_facade.cluster.placement import Placement
+from dask_facade.dispatcher.leader import BEAT_EVERY, take_lease
+from dask_facade.dispatcher.switchboard import Switchboard
+from dask_facade.dispatcher.writer import LedgerWriter
+from dask_facade.exceptions import LeadershipLost
+from dask_facade.ids import new_id
+from dask_facade.ledger.store import Desk, JobStore, Lease
+from dask_facade.line import AcceptedLine, token
+from dask_facade.messages import RUNNER, Call
+from dask_facade.worker.runner import Slot
+
+logger = logging.getLogger(__name__)
+
+SWEEP_EVERY = 0.5  # seconds between two looks for rows that nobody hinted at
+SWEEP_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a dispatcher is told at its start. Times are in seconds."""
+
+    scheduler: str | None = None  # an address; None: an embedded cluster
+    workers: int = 2  # of the embedded cluster
+    host: str = "127.0.0.1"
+    port: int = 0
+    advertise: str | None = None  # "host:port", as workers and clients reach this dispatcher
+    lease: float = 5.0
+    send_grace: float = 1.0  # that a hint may be on its way
+    horizon: float = 2.0  # ahead of their eta in which rows are taken up
+    connect_timeout: float = 10.0
+    drain: float = 10.0  # that running calls are given at the end
+    queues: tuple[str, ...] = ()  # none: every queue
+    settings_module: str = ""  # of Django, for the workers; "": without Django
+    paths: tuple[str, ...] = ()  # for the workers' sys.path, where they exist there
+    result_limit: int = 16 * 2**20  # bytes
+    rules: Rules = field(default_factory=Rules)
+
+
+class Dispatcher:
+    """One dispatcher: waits for the lease, leads, and ends when told to or when it is outrun."""
+
+    def __init__(self, store: JobStore, options: Options) -> None:
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{new_id()[-8:]}"
+        self._failure: BaseException | None = None
+        self._hurry = asyncio.Event()
+        self._options = options
+        self._stop = asyncio.Event()
+        self._store = store
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def stop(self) -> None:
+        """Ask it to end in order; for signal handlers of the loop. The second time: at once."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def run(self, ready: Callable[[str], None]) -> None:
+        """Lead until `stop`. *ready* gets the scheduler's address once calls can run.
+
+        Raises LedgerNotReady, ClusterUnavailable or LeadershipLost.
+        """
+        options = self._options
+        async with AsyncExitStack() as ending:
+            desk = self._store.open_desk()
+            ending.callback(desk.close)
+            desk.check_schema()
+            listening = socket.create_server((options.host, options.port))
+            ending.callback(listening.close)
+            address = options.advertise or f"{options.host}:{listening.getsockname()[1]}"
+            lease = await _before(
+                self._stop,
+                take_lease(
+                    desk, self.holder, [address], options.lease, time.monotonic
+                ),
+            )
+            if lease is not None:
+                await self._lead(desk, lease, listening, address, ready)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _lead(
+        self,
+        desk: Desk,
+        lease: Lease,
+        listening: socket.socket,
+        address: str,
+        ready: Callable[[str], None],
+    ) -> None:
+        options = self._options
+        logger.info("dispatcher %s leads, epoch %d, at %s", self.holder, lease.epoch, address)
+        writer = LedgerWriter(desk, lease.epoch)
+        switchboard = Switchboard(writer, lease, options.lease, options.rules, self._fail)
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(self._resign, writer)
+            server = await asyncio.get_running_loop().create_server(
+                lambda: AcceptedLine(switchboard), sock=listening
+            )
+            ending.callback(switchboard.close)
+            ending.callback(server.close)
+            ending.push_async_callback(self._cancel_tasks)
+            self._start(self._beat(writer, switchboard))
+            scheduler = options.scheduler
+            if scheduler is None:
+                cluster = LocalCluster(options.workers)
+                ending.push_async_callback(cluster.close)
+                if await _before(self._stop, cluster.start()) is None and self._stop.is_set():
+                    return
+                scheduler = cluster.address
+            placement = Placement(
+                scheduler,
+                lambda: self._slot(lease, address),
+                lambda worker: switchboard.step(WorkerGone(worker)),
+            )
+            ending.push_async_callback(placement.close)
+            await placement.start(options.connect_timeout)
+            await _recover(writer, switchboard, placement)
+            self._start(placement.keep())
+            self._start(self._sweep(writer, switchboard))
+            ready(scheduler)
+            await self._stop.wait()
+            if self._failure is None:
+                switchboard.step(Drain())
+                await _before(self._hurry, switchboard.drained(options.drain))
+
+    def _slot(self, lease: Lease, address: str) -> Slot:
+        runner = f"runner-{new_id()}"
+        return Slot(
+            runner=runner,
+            token=token(lease.secret, RUNNER, runner),
+            addresses=(address,),
+            queues=self._options.queues,
+            settings_module=self._options.settings_module,
+            paths=self._options.paths,
+            result_limit=self._options.result_limit,
+        )
+
+    async def _beat(self, writer: LedgerWriter, switchboard: Switchboard) -> None:
+        while True:
+            await writer.run(lambda: writer.desk.beat(writer.epoch))
+            switchboard.beat()
+            await asyncio.sleep(BEAT_EVERY)
+
+    async def _sweep(self, writer: LedgerWriter, switchboard: Switchboard) -> None:
+        """Take up rows that no hint told of, or whose time has come."""
+        options = self._options
+        while True:
+            limit = min(SWEEP_ROWS, switchboard.room)
+            calls: Sequence[Call] = ()
+            if limit > 0:
+                take_up = partial(writer.desk.take_up, writer.epoch)
+                calls = await writer.run(
+                    partial(take_up, options.send_grace, options.horizon, limit)
+                )
+                if calls:
+                    switchboard.step(Taken(calls))
+            await asyncio.sleep(0 if calls and len(calls) == limit else SWEEP_EVERY)
+
+    # Tasks and their end
+
+    def _start(self, service: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(service)
+        task.add_done_callback(self._service_ended)
+        self._tasks.append(task)
+
+    def _service_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """End because of *error*."""
+        if self._failure is None:
+            logger.error("dispatcher %s ends: %s", self.holder, error)
+            self._failure = error
+        self._stop.set()
+
+    async def _cancel_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _resign(self, writer: LedgerWriter) -> None:
+        if not isinstance(self._failure, LeadershipLost):
+            resigning = writer.run(lambda: writer.desk.resign(writer.epoch))
+            try:
+                await asyncio.wait_for(resigning, self._options.lease)
+            except (LeadershipLost, TimeoutError) as error:
+                logger.warning("the lease was not given up: %s", error)
+        writer.close()
+
+
+async def _before(end: asyncio.Event, work: Coroutine[Any, Any, Any]) -> Any:
+    """Return what *work* returns, or None if *end* is set first."""
+    task = asyncio.ensure_future(work)
+    ended = asyncio.ensure_future(end.wait())
+    await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task])
+        return None
+    return task.result()
+
+
+async def _recover(writer: LedgerWriter, switchboard: Switchboard, placement: Placement) -> None:
+    """Take over what earlier leaders had begun.
+
+    Calls whose worker Dask does not know any more may have begun and will not end; what the others
+    hold is in doubt until their runner dials, or their worker is gone.
+    """
+    await writer.run(lambda: writer.desk.forget_taken(writer.epoch))
+    found = await writer.run(writer.desk.in_flight)
+    if not found:
+        return
+    logger.warning("%d calls were in flight when the last dispatcher ended", len(found))
+    switchboard.step(Found(found))
+    for worker in {each.worker for each in found} - placement.workers:
+        switchboard.step(WorkerGone(worker))
