@@ -141,12 +141,13 @@ class DaskFacade:
         later = now + HINT_AHEAD
         waiting = {edge.child_id for edge in plan.edges}
         waiting.update(job.id for job in plan.jobs if job.eta is not None and job.eta > later)
-        client = self.client
-        self.store.submit(
-            plan.jobs,
-            plan.edges,
-            lambda created: client.offer(calls_of(plan.jobs, created, waiting)),
-        )
+        if plan.jobs:
+            client = self.client
+            self.store.submit(
+                plan.jobs,
+                plan.edges,
+                lambda created: client.offer(calls_of(plan.jobs, created, waiting)),
+            )
         ignored = frozenset(job.id for job in plan.jobs if job.ignore_result)
         return self._result(plan.ending, ignored)
 

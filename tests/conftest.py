@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import os
 import shutil
-from urllib.parse import urlsplit
 
 import hypothesis
 import pytest
 
 from tests import settings
+from tests.databases import IN_CI, require_database
 
-IN_CI = os.environ.get("CI") == "true"
 MADE_RUN_DIR = pytest.StashKey[bool]()
 
 # A busy machine must not fail a property by its deadline.
@@ -37,15 +35,5 @@ def database_alias(request: pytest.FixtureRequest) -> str:
     server it is skipped there, and fails in CI.
     """
     alias: str = request.param
-    if alias in settings.DATABASES:
-        return alias
-    if settings.TEST_DB == "postgres":
-        pytest.skip("PostgreSQL is the default database of this run")
-    address = urlsplit(settings.POSTGRES_URL)
-    missing = (
-        f"no PostgreSQL server answers at {address.hostname}:{address.port}: start one, or name "
-        "another as DASK_FACADE_TEST_POSTGRES=postgresql://user:password@host:port/database"
-    )
-    if IN_CI:
-        pytest.fail(missing, pytrace=False)
-    pytest.skip(missing)
+    require_database(alias)
+    return alias

@@ -23,6 +23,8 @@ RUN_DIR = Path(
     )
 )
 TEST_DB = os.environ.get("DASK_FACADE_TEST_DB", "sqlite")
+# Another name is another database: tests of processes have one that no other test empties.
+TEST_NAME = os.environ.get("DASK_FACADE_TEST_NAME", "default")
 POSTGRES_URL = os.environ.get(
     "DASK_FACADE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres"
 )
@@ -37,8 +39,8 @@ def postgres_answers() -> bool:
     return True
 
 
-def sqlite_database() -> dict[str, Any]:
-    path = str(RUN_DIR / "default.sqlite3")
+def sqlite_database(name: str) -> dict[str, Any]:
+    path = str(RUN_DIR / f"{name}.sqlite3")
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
@@ -50,10 +52,10 @@ def sqlite_database() -> dict[str, Any]:
     }
 
 
-def postgres_database() -> dict[str, Any]:
+def postgres_database(name: str) -> dict[str, Any]:
     url = urlsplit(POSTGRES_URL)
     # A database for each run, so that runs side by side on one server do not meet.
-    name = RUN_DIR.name.replace("-", "_")
+    name = f"{RUN_DIR.name}_{name}".replace("-", "_")
     return {
         "ENGINE": "django.db.backends.postgresql",
         "HOST": url.hostname or "",
@@ -67,16 +69,16 @@ def postgres_database() -> dict[str, Any]:
 
 match TEST_DB:
     case "sqlite":
-        DATABASES = {"default": sqlite_database()}
+        DATABASES = {"default": sqlite_database(TEST_NAME)}
         if postgres_answers():
-            DATABASES["postgres"] = postgres_database()
+            DATABASES["postgres"] = postgres_database(TEST_NAME)
     case "postgres":
         if not postgres_answers():
             raise ImproperlyConfigured(
                 "no PostgreSQL server answers: start one, or name another in "
                 "DASK_FACADE_TEST_POSTGRES"
             )
-        DATABASES = {"default": postgres_database()}
+        DATABASES = {"default": postgres_database(TEST_NAME)}
     case _:
         raise ImproperlyConfigured(
             f"DASK_FACADE_TEST_DB is 'sqlite' or 'postgres', not {TEST_DB!r}"

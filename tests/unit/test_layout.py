@@ -21,7 +21,7 @@ PACKAGE = "dask_facade"
 FLOORS: dict[int, tuple[str, ...]] = {
     0: ("states", "exceptions", "ids"),
     1: ("messages", "serialization", "current", "signals"),
-    2: ("jobs", "retry", "schedules", "registry", "canvas", "plan", "backlog", "broker"),
+    2: ("jobs", "retry", "schedules", "config", "registry", "canvas", "plan", "backlog", "broker"),
     3: ("line",),
     4: (
         "worker",
@@ -38,6 +38,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     5: ("ledger", "ledger.store", "ledger.memory", "ledger.dependants"),
     6: (
         "dispatcher",
+        "dispatcher.client",
         "dispatcher.service",
         "dispatcher.switchboard",
         "dispatcher.leader",
@@ -62,7 +63,10 @@ ORDERED_FLOOR = 2
 # Modules of one floor also import each other within one sub-package. Besides, the first of these
 # pairs (a module, or a package with all that it holds) may import the second. A migration names
 # the fields that are defined beside the models.
-SAME_FLOOR = {("migrations", "models"), ("task", "result")}
+SAME_FLOOR = {
+    ("cluster.placement", "worker.runner"),  # what it places
+    ("migrations", "models"),
+}
 # A thin command may reach for anything.
 FREE = ("management",)
 
@@ -84,7 +88,7 @@ PICKLES = {"cloudpickle", "pickle"}
 MAY_PICKLE = {"serialization"}
 
 # Around code that is not ours, and in the outermost loop of a service: nowhere else.
-BROAD_EXCEPTS = {"worker.runner", "serialization", "dispatcher.service", "signals", "line"}
+BROAD_EXCEPTS = {"registry", "serialization", "signals", "worker.execution"}
 
 STATE_NAMES = {
     "PENDING",
@@ -217,6 +221,8 @@ def may_import(importer: str, imported: str) -> bool:
 
 def is_broad(node: ast.AST) -> bool:
     match node:
+        case ast.ExceptHandler(body=[*_, ast.Raise(exc=None)]):
+            return False  # it cleans up, and swallows nothing
         case ast.ExceptHandler(type=None):
             return True
         case ast.ExceptHandler(type=caught):

@@ -1,0 +1,119 @@
+"""Joining a Dask cluster that is there, and being refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from distributed import Client, LocalCluster
+
+from dask_facade import DaskFacade, group
+from tests.cluster import tasks
+from tests.cluster.processes import ROOT, DispatcherProcess
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """A Dask cluster of somebody else, one worker with two threads."""
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def joined(
+    app: DaskFacade, environment: dict[str, str], cluster: LocalCluster
+) -> Iterator[DispatcherProcess]:
+    dispatcher = DispatcherProcess(["--scheduler", cluster.scheduler_address], **environment)
+    try:
+        dispatcher.wait_until_ready()
+        yield dispatcher
+    finally:
+        dispatcher.stop()
+
+
+def test_jobs_run_on_the_cluster_that_was_joined(
+    joined: DispatcherProcess, cluster: LocalCluster
+) -> None:
+    with Client(cluster) as client:
+        (worker,) = client.run(os.getpid).values()
+
+    assert set(group(tasks.process_id.s() for _ in range(20)).delay().get(timeout=30)) == {worker}
+
+
+def test_plain_dask_work_is_not_starved_by_runners(
+    joined: DispatcherProcess, cluster: LocalCluster
+) -> None:
+    tasks.echo.delay(1).get(timeout=20)
+
+    with Client(cluster) as client:
+        start = time.monotonic()
+        futures = client.map(lambda x: x + 1, range(100))
+
+        assert client.gather(futures) == list(range(1, 101))
+        assert time.monotonic() - start < 5
+
+
+def test_nothing_of_ours_is_left_on_the_cluster(
+    app: DaskFacade, environment: dict[str, str], cluster: LocalCluster
+) -> None:
+    dispatcher = DispatcherProcess(["--scheduler", cluster.scheduler_address], **environment)
+    dispatcher.wait_until_ready()
+    tasks.echo.delay(1).get(timeout=20)
+
+    dispatcher.stop()
+
+    with Client(cluster) as client:
+        left = client.run_on_scheduler(
+            lambda dask_scheduler: [str(key) for key in dask_scheduler.tasks]
+        )
+        assert [key for key in left if "dask-facade" in key] == []
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    """Run ``dask_dispatcher``, which must fail soon; return what it said."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "django", "dask_dispatcher", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+def test_a_scheduler_that_does_not_answer_is_named(
+    app: DaskFacade, environment: dict[str, str]
+) -> None:
+    said = refused("--scheduler", "tcp://127.0.0.1:1", **environment)
+
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in said
+    assert "leave out --scheduler for a local cluster" in said
+
+
+def test_a_scheduler_on_another_machine_must_be_allowed(environment: dict[str, str]) -> None:
+    said = refused("--scheduler", "tcp://192.0.2.1:8786", **environment)
+
+    assert "DASK_FACADE['ALLOW_INSECURE_CLUSTER'] = True" in said
+
+
+def test_a_database_without_the_tables_is_told_what_to_do(environment: dict[str, str]) -> None:
+    if environment["DASK_FACADE_TEST_DB"] == "postgres":
+        pytest.skip("it would need another database on the server")
+
+    said = refused(**{**environment, "DASK_FACADE_TEST_NAME": "empty"})
+
+    assert "manage.py migrate" in said
+
+
+def test_a_cluster_without_workers_is_refused(environment: dict[str, str]) -> None:
+    assert "--workers must be 1 or more" in refused("--workers", "0", **environment)
