@@ -116,7 +116,8 @@ class Signature(dict[str, Any]):
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
         """Submit it with arguments and options added; return its result object."""
-        return current.app().submit(self.clone(args or (), kwargs, **options))
+        changed = self.clone(args or (), kwargs, **options) if args or kwargs or options else self
+        return current.app().submit(changed)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task here and now."""

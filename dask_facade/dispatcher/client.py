@@ -48,8 +48,7 @@ class Watch:
     def take(self, timeout: float) -> tuple[list[Outcome], set[str]]:
         """Wait up to *timeout* seconds for news and return it: ends, and ids to look up."""
         with self._changed:
-            if not self.outcomes and not self.unsure:
-                self._changed.wait(timeout)
+            self._changed.wait_for(lambda: self.outcomes or self.unsure, timeout)
             outcomes, self.outcomes = self.outcomes, []
             unsure, self.unsure = self.unsure, set()
         return outcomes, unsure

@@ -24,7 +24,7 @@ from dask_facade.broker import (
 )
 from dask_facade.dispatcher.writer import LedgerWriter
 from dask_facade.exceptions import LeadershipLost, LineRefused
-from dask_facade.jobs import Batch
+from dask_facade.jobs import Batch, Written
 from dask_facade.ledger.store import Lease
 from dask_facade.line import AcceptedLine, frame, is_token
 from dask_facade.messages import (
@@ -49,6 +49,7 @@ from dask_facade.messages import (
 logger = logging.getLogger(__name__)
 
 INPUTS_LIMIT = 16 * 2**20  # bytes of results in one message
+REST = 0.001  # seconds between two commits, at most
 TICK_AFTER = 0.005  # seconds between two ticks, at least
 _MAY_SAY: dict[str, tuple[type[Message], ...]] = {
     CLIENT: (Offer, Wait, Unwait),
@@ -82,6 +83,7 @@ class Switchboard:
         self._lease_seconds = lease_seconds
         self._lines: dict[str, AcceptedLine] = {}
         self._loop = asyncio.get_running_loop()
+        self._rested = 0.0  # the loop's time from which the next commit may begin
         self._tasks: set[asyncio.Task[None]] = set()
         self._writer = writer
 
@@ -102,9 +104,7 @@ class Switchboard:
                         line.send(frame(message))
                 case Write(batch):
                     self._batch.extend(batch)
-                    if not self._committing:
-                        self._committing = True
-                        self._loop.call_soon(self._commit)
+                    self._want_commit()
                 case Refuse(reason):
                     logger.warning("refused: %s", reason)
         self._set_alarm(self._broker.wake)
@@ -113,7 +113,8 @@ class Switchboard:
         """Let the runners hear that the leader lives."""
         data = frame(Beat())
         for line in self._lines.values():
-            line.send(data)
+            if line.hello is not None and line.hello.role == RUNNER:
+                line.send(data)
 
     async def drained(self, timeout: float) -> None:
         """Wait until nothing is in flight, *timeout* seconds at most."""
@@ -203,27 +204,44 @@ class Switchboard:
 
     # Commits and alarms
 
+    def _want_commit(self) -> None:
+        """Commit in this turn of the loop when it is quiet, after a rest when it is not.
+
+        The rest is as long as the last commit took: so under load commits grow, and leave the
+        database to submitters for half of the time.
+        """
+        if self._committing:
+            return
+        self._committing = True
+        if self._loop.time() >= self._rested:
+            self._loop.call_soon(self._commit)
+        else:
+            self._loop.call_at(self._rested, self._commit)
+
     def _commit(self) -> None:
         """Write what was collected: at once if it is small, else in the ledger's thread."""
         batch, self._batch = self._batch, Batch()
+        begun = self._loop.time()
         try:
             written = self._writer.write_at_once(batch)
         except LeadershipLost as error:
             self._fail(error)
             return
         if written is None:
-            self._start(self._commit_patiently(batch))
-            return
-        self._committing = False
-        self.step(Wrote(batch, written))
+            self._start(self._commit_patiently(batch, begun))
+        else:
+            self._committed(batch, written, begun)
 
-    async def _commit_patiently(self, batch: Batch) -> None:
-        written = await self._writer.write(batch)
+    async def _commit_patiently(self, batch: Batch, begun: float) -> None:
+        self._committed(batch, await self._writer.write(batch), begun)
+
+    def _committed(self, batch: Batch, written: Written, begun: float) -> None:
+        now = self._loop.time()
+        self._rested = now + min(now - begun, REST)
         self._committing = False
         self.step(Wrote(batch, written))
-        if self._batch and not self._committing:
-            self._committing = True
-            self._loop.call_soon(self._commit)
+        if self._batch:
+            self._want_commit()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

@@ -40,12 +40,25 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 class DispatcherProcess:
     """``manage.py dask_dispatcher``, as a site runs it."""
 
-    def __init__(self, arguments: Sequence[str] = (), **environment: str) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str] = (),
+        *,
+        command: Sequence[str] = ("-m", "django"),
+        folder: Path = ROOT,
+        settings: str | None = "tests.settings",
+        **environment: str,
+    ) -> None:
         self.lines: list[str] = []
+        if settings is not None:
+            environment["DJANGO_SETTINGS_MODULE"] = settings
+        inherited = {
+            name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"
+        }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "django", "dask_dispatcher", *arguments],
-            cwd=ROOT,
-            env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", **environment},
+            [sys.executable, *command, "dask_dispatcher", *arguments],
+            cwd=folder,
+            env={**inherited, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
