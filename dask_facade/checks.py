@@ -33,9 +33,7 @@ def register_checks() -> None:
     register(check_ledger_database, TAG)
 
 
-def check_settings(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[CheckMessage]:
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Find settings that are misspelt or of the wrong type."""
     try:
         get_settings()

@@ -8,17 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dask_facade.exceptions import LeadershipLost, LedgerNotReady, LedgerRefused
+from dask_facade.exceptions import LeadershipLost, LedgerNotReady
 from dask_facade.jobs import Batch, InFlight, Written
-from dask_facade.ledger.dependants import failure_of
+from dask_facade.ledger.ends import check_end, failure_of
 from dask_facade.ledger.sql import COLUMNS, Session
 from dask_facade.ledger.store import Lease
 from dask_facade.messages import Call, Outcome, Shape
 from dask_facade.serialization import NONE
-from dask_facade.states import PROPAGATE_STATES, READY_STATES, RETRY, SUCCESS
+from dask_facade.states import PROPAGATE_STATES, READY_STATES, SUCCESS
 
-_ENDS = READY_STATES | {RETRY}
-_ID, _ATTEMPT, _HAND, _SHAPE = 0, 2, 3, 14  # places in a row of sql.CALL
+_ID, _ATTEMPT, _HAND, _ETA, _SHAPE, _OPEN = 0, 2, 3, 7, 14, 16  # in a row of sql.CALL, open
 _MOST_INPUTS = 10_000  # that are looked at for one slice
 
 
@@ -65,23 +64,18 @@ class SqlDesk:
         """Say that the leader lives."""
         with self._session.transaction(None):
             if not self._session.change(self._said.beat, self._session.at(0), epoch):
-                raise LeadershipLost(
-                    f"another dispatcher leads since epoch {epoch}: nothing written"
-                )
+                raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
 
     def resign(self, epoch: int) -> None:
         """Give the lease up: holder "" and no addresses; the epoch stays."""
         with self._session.transaction(None):
             if not self._session.change(self._said.resign, "[]", self._session.at(0), epoch):
-                raise LeadershipLost(
-                    f"another dispatcher leads since epoch {epoch}: nothing written"
-                )
+                raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
 
     def write(self, epoch: int, batch: Batch) -> Written:
         """Write *batch*, each part guarded, and what follows from it."""
         for outcome in batch.outcomes:
-            if outcome.state not in _ENDS:
-                raise LedgerRefused(f"{outcome.state!r} is no end of {outcome.id!r}")
+            check_end(outcome)
         session = self._session
         written = session.write_alone(epoch, batch)
         if written is not None:
@@ -161,7 +155,7 @@ class SqlDesk:
         with self._session.reading():
             ((current, *found),) = self._session.rows(peek, epoch, *parameters)
         if current is None:
-            raise LeadershipLost(f"another dispatcher leads since epoch {epoch}: nothing written")
+            raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
         return any(found)
 
     def _follow(
@@ -170,26 +164,34 @@ class SqlDesk:
         """Lower the counts of those that wait for *outcomes*, or let them fail."""
         reasons: dict[str, Outcome] = {}
         lower: Counter[str] = Counter()
-        for child_id, parent in self._children(outcomes):
-            if parent.state == SUCCESS:
-                lower[child_id] += 1
-            else:
+        inputs: dict[str, bytes | None] = {}
+        for child_id, parent, takes_result in self._children(outcomes):
+            if parent.state != SUCCESS:
                 reasons.setdefault(child_id, parent)
+                continue
+            lower[child_id] += 1
+            if takes_result:
+                inputs[child_id] = parent.result
         self._fail(reasons, failed)
-        self._lower(lower, failed, ready)
+        if lower:
+            self._lower(lower, inputs, failed, ready)
 
-    def _children(self, outcomes: Sequence[Outcome]) -> list[tuple[str, Outcome]]:
-        """Return (child id, outcome of its parent) for each edge from jobs that have ended."""
+    def _children(self, outcomes: Sequence[Outcome]) -> list[tuple[str, Outcome, bool]]:
+        """Return (child id, outcome of its parent, whether it takes the result) for each edge."""
         ended = [outcome for outcome in outcomes if outcome.state in READY_STATES]
         if not ended:
             return []
         ids = self._session.among([outcome.id for outcome in ended])
-        children: dict[str, list[str]] = {}
-        for parent_id, child_id in self._session.rows(self._said.edges_from, ids):
-            children.setdefault(parent_id, []).append(child_id)
+        children: dict[str, list[tuple[str, bool]]] = {}
+        for parent_id, child_id, takes_result in self._session.rows(self._said.edges_from, ids):
+            children.setdefault(parent_id, []).append((child_id, takes_result))
         if not children:
             return []
-        return [(child, outcome) for outcome in ended for child in children.get(outcome.id, ())]
+        return [
+            (child_id, outcome, takes_result)
+            for outcome in ended
+            for child_id, takes_result in children.get(outcome.id, ())
+        ]
 
     def _fail(self, reasons: Mapping[str, Outcome], failed: list[Outcome]) -> None:
         """Let the waiting jobs of *reasons* fail, then those that wait for them, and so on."""
@@ -211,30 +213,31 @@ class SqlDesk:
             ended = self._session.end(wave)
             failed += ended
             reasons = {}
-            for child_id, parent in self._children(ended):
+            for child_id, parent, _ in self._children(ended):
                 reasons.setdefault(child_id, parent)
 
-    def _lower(self, lower: Mapping[str, int], failed: list[Outcome], ready: list[Call]) -> None:
+    def _lower(
+        self,
+        lower: Mapping[str, int],
+        inputs: Mapping[str, bytes | None],
+        failed: list[Outcome],
+        ready: list[Call],
+    ) -> None:
         """Take what has ended from the counts of waiting jobs; count those never counted."""
-        if not lower:
-            return
-        counts: list[tuple[int, str]] = []
-        now_ready = []
-        unknown = []
-        for row in self._waiting(list(lower)):
-            id, open = row[_ID], row[-1]
-            if open is None:
-                if row[7] is None:  # one with an eta is counted when that is near
-                    unknown.append(row)
-            elif open > 0:
-                open = max(open - lower[id], 0)
-                counts.append((open, id))
-                if not open:
-                    now_ready.append(row)
-        self._session.set_open(counts)
-        ready += self._calls(now_ready)
-        if unknown:
-            self._count_afresh(unknown, failed, ready)
+        rows = self._session.lower(lower)
+        ready += self._calls([row for row in rows if not row[_OPEN]], inputs)
+        counted = {row[_ID] for row in rows}
+        if len(counted) < len(lower):
+            others = [id for id in lower if id not in counted]
+            waiting = {row[_ID]: row for row in self._waiting(others)}
+            # One with an eta is counted when that is near.
+            unknown = [
+                waiting[id]
+                for id in others
+                if id in waiting and waiting[id][_OPEN] is None and waiting[id][_ETA] is None
+            ]
+            if unknown:
+                self._count_afresh(unknown, failed, ready)
 
     def _count_afresh(self, rows: Sequence[Any], failed: list[Outcome], ready: list[Call]) -> None:
         """Count what each of *rows* waits for; let those fail that wait in vain."""
@@ -248,32 +251,34 @@ class SqlDesk:
                 lost.setdefault(child_id, parent_id)
         if lost:
             parents = self._ends(set(lost.values()))
-            self._fail({child: parents[parent] for child, parent in lost.items()}, failed)
+            self._fail({id: parents[lost[id]] for id in open if id in lost}, failed)
         session.set_open([(count, id) for id, count in open.items() if id not in lost])
         ready += self._calls([row for row in rows if not open[row[_ID]]])
 
-    def _calls(self, rows: Sequence[Any]) -> list[Call]:
-        """Return rows of sql.CALL as calls, with the one input of those that take one."""
-        first = [row[_ID] for row in rows if row[_SHAPE] == Shape.FIRST]
-        inputs: dict[str, tuple[bytes]] = {}
-        if first:
-            ids = self._session.among(first)
+    def _calls(
+        self, rows: Sequence[Any], inputs: Mapping[str, bytes | None] | None = None
+    ) -> list[Call]:
+        """Return rows of sql.CALL as calls, with the one input of those that take one.
+
+        *inputs* has those that are known; the others are read.
+        """
+        known = dict(inputs or ())
+        unread = [row[_ID] for row in rows if row[_SHAPE] == Shape.FIRST and row[_ID] not in known]
+        if unread:
+            ids = self._session.among(unread)
             for child_id, result in self._session.rows(self._said.inputs_of, ids):
-                inputs.setdefault(child_id, (NONE if result is None else result,))
+                known.setdefault(child_id, result)
+        return [self._call(row, known) for row in rows]
+
+    def _call(self, row: Sequence[Any], inputs: Mapping[str, bytes | None]) -> Call:
+        id, eta = row[_ID], row[_ETA]
+        taken: tuple[bytes, ...] = ()
+        if row[_SHAPE] == Shape.FIRST and id in inputs:
+            result = inputs[id]
+            taken = (NONE if result is None else result,)
         seconds = self._session.seconds
-        return [
-            Call._make(
-                (
-                    *row[:6],
-                    seconds(row[6]),
-                    None if row[7] is None else seconds(row[7]),
-                    *row[8:16],
-                    inputs.get(row[_ID], ()),
-                    False,
-                )
-            )
-            for row in rows
-        ]
+        due = None if eta is None else seconds(eta)
+        return Call._make((*row[:6], seconds(row[6]), due, *row[8:16], taken, False))
 
     def _waiting(self, ids: Sequence[str]) -> list[Any]:
         return self._session.rows(self._said.waiting, self._session.among(ids))

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from threading import RLock
+from dataclasses import replace
 
-from dask_facade.exceptions import DuplicateTaskId, LeadershipLost, LedgerRefused
+from dask_facade.exceptions import DuplicateTaskId, LeadershipLost
 from dask_facade.jobs import Batch, Claim, Edge, InFlight, Job, NewJob, Release, Written
-from dask_facade.ledger.dependants import failure_of
+from dask_facade.ledger.ends import check_end, failure_of
+from dask_facade.ledger.rows import Row, Tables
 from dask_facade.ledger.store import Desk, Lease
-from dask_facade.messages import Call, Outcome, Shape
-from dask_facade.serialization import NONE
+from dask_facade.messages import Call, Outcome
 from dask_facade.states import (
     IN_FLIGHT_STATES,
     PENDING,
@@ -26,49 +24,6 @@ from dask_facade.states import (
     SUCCESS,
     WAITING_STATES,
 )
-
-
-@dataclass(slots=True)
-class Row:
-    """What a database keeps of a job."""
-
-    job: NewJob
-    created: float
-    due: float | None
-    state: str = PENDING
-    attempt: int = 1
-    hand: int = 0
-    lost: int = 0
-    open: int | None = None  # None: not taken up; else how many dependencies it waits for
-    runner: str = ""
-    worker: str = ""
-    started: float | None = None
-    finished: float | None = None
-    result: bytes | None = None
-    preview: str = ""
-    traceback: str | None = None
-
-
-class Tables:
-    """Rows and how they are found, under one lock."""
-
-    def __init__(self) -> None:
-        self.lock = RLock()
-        self.rows: dict[str, Row] = {}
-        self.groups: dict[str, list[str]] = {}
-        self.children: dict[str, list[Edge]] = {}
-        self.parents: dict[str, list[Edge]] = {}
-        self.untaken: dict[str, None] = {}  # waiting rows that no leader has taken up, in order
-        self.requests: list[tuple[str, str, Mapping[str, object]]] = []
-        self.lease: Lease | None = None
-
-    def inputs(self, job_id: str) -> list[bytes]:
-        """Return the results that a job takes, in the order of their positions."""
-        edges = [edge for edge in self.parents.get(job_id, ()) if edge.takes_result]
-        results = [
-            self.rows[edge.parent_id].result for edge in sorted(edges, key=lambda e: e.position)
-        ]
-        return [NONE if result is None else result for result in results]
 
 
 class MemoryStore:
@@ -92,7 +47,7 @@ class MemoryStore:
                 fresh.add(job.id)
             for job in jobs:
                 due = None if job.eta is None else job.eta.timestamp()
-                tables.rows[job.id] = Row(job, created, due)
+                tables.rows[job.id] = Row(job, len(tables.rows), created, due)
                 tables.untaken[job.id] = None
                 if job.group_id is not None:
                     tables.groups.setdefault(job.group_id, []).append(job.id)
@@ -105,7 +60,7 @@ class MemoryStore:
         """Return the jobs that have these ids; unknown ids are left out."""
         with self._tables.lock:
             rows = self._tables.rows
-            return {id: _job(rows[id]) for id in ids if id in rows}
+            return {id: rows[id].as_job() for id in ids if id in rows}
 
     def count_states(self, group_id: str) -> dict[str, int]:
         """Return how many jobs of a group are in each state."""
@@ -179,7 +134,7 @@ class MemoryDesk:
         with self._tables.lock:
             self._led(epoch)
             for outcome in batch.outcomes:
-                _check(outcome)
+                check_end(outcome)
             ended = self._end(batch.outcomes)
             failed: list[Outcome] = []
             ready: list[Call] = []
@@ -203,7 +158,7 @@ class MemoryDesk:
                 for row in rows
                 if (row.created <= now - grace if row.due is None else row.due <= now + horizon)
             ]
-            rows.sort(key=lambda row: (-row.job.priority, row.created))
+            rows.sort(key=lambda row: (-row.job.priority, row.created, row.due or 0.0, row.number))
             ready: list[Call] = []
             self._count_afresh(rows[:limit], [], ready)
             return ready
@@ -221,7 +176,7 @@ class MemoryDesk:
         """Return the calls that an earlier leader handed out."""
         with self._tables.lock:
             rows = [row for row in self._tables.rows.values() if row.state in IN_FLIGHT_STATES]
-            return [InFlight(self._call(row), row.runner, row.worker) for row in rows]
+            return [InFlight(self._tables.call(row), row.runner, row.worker) for row in rows]
 
     def inputs(self, job_id: str, start: int, limit: int) -> tuple[Sequence[bytes], int]:
         """Return a job's inputs from position *start* on, and how many there are in all."""
@@ -250,13 +205,13 @@ class MemoryDesk:
     def _led(self, epoch: int) -> Lease:
         lease = self._tables.lease
         if lease is None or lease.epoch != epoch:
-            raise LeadershipLost(f"another dispatcher leads since epoch {epoch}: nothing written")
+            raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
         return lease
 
     def _end(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         moved: dict[str, Outcome] = {}
         for outcome in outcomes:
-            row = self._at(outcome.id, outcome.attempt, outcome.hand)
+            row = self._tables.at(outcome.id, outcome.attempt, outcome.hand)
             if row is None or outcome.id in moved or row.state not in SOURCES[outcome.state]:
                 continue
             row.state = outcome.state
@@ -278,7 +233,7 @@ class MemoryDesk:
     def _release(self, releases: Sequence[Release]) -> list[tuple[str, int]]:
         moved = []
         for release in releases:
-            row = self._at(release.id, release.attempt, release.hand)
+            row = self._tables.at(release.id, release.attempt, release.hand)
             if row is not None and row.state in SOURCES[PENDING]:
                 row.state = PENDING
                 row.lost = release.lost
@@ -288,7 +243,7 @@ class MemoryDesk:
     def _claim(self, claims: Sequence[Claim]) -> list[tuple[str, int]]:
         moved = []
         for claim in claims:
-            row = self._at(claim.id, claim.attempt, claim.hand - 1)
+            row = self._tables.at(claim.id, claim.attempt, claim.hand - 1)
             if row is not None and row.state in SOURCES[RECEIVED]:
                 row.state = RECEIVED
                 row.hand = claim.hand
@@ -298,10 +253,6 @@ class MemoryDesk:
                 self._tables.untaken.pop(claim.id, None)
                 moved.append((claim.id, claim.hand))
         return moved
-
-    def _at(self, id: str, attempt: int, hand: int) -> Row | None:
-        row = self._tables.rows.get(id)
-        return row if row is not None and (row.attempt, row.hand) == (attempt, hand) else None
 
     def _follow(self, ended: Sequence[Outcome], failed: list[Outcome], ready: list[Call]) -> None:
         """Lower the counts of those that wait for *ended*, or let them fail."""
@@ -315,7 +266,7 @@ class MemoryDesk:
         self._fail(reasons, failed)
         unknown = []
         for child_id, count in lower.items():
-            row = self._waiting(child_id)
+            row = self._tables.waiting(child_id)
             if row is None:
                 continue
             if row.open is None:
@@ -324,7 +275,7 @@ class MemoryDesk:
             elif row.open > 0:
                 row.open = max(row.open - count, 0)
                 if not row.open:
-                    ready.append(self._call(row))
+                    ready.append(self._tables.call(row))
         self._count_afresh(unknown, failed, ready)
 
     def _children(self, ended: Iterable[Outcome]) -> list[tuple[str, Outcome]]:
@@ -344,7 +295,7 @@ class MemoryDesk:
                     id, parent, attempt=row.attempt, hand=row.hand, shape=row.job.shape, now=now
                 )
                 for id, parent in reasons.items()
-                if (row := self._waiting(id)) is not None
+                if (row := self._tables.waiting(id)) is not None
             ]
             ended = self._end(wave)
             failed += ended
@@ -358,87 +309,10 @@ class MemoryDesk:
         for row in rows:
             row.open = 0
             self._tables.untaken.pop(row.job.id, None)
-            edges = self._tables.parents.get(row.job.id, ())
-            for edge in sorted(edges, key=lambda edge: edge.position):
+            for edge in self._tables.edges_to(row.job.id):
                 parent = self._tables.rows.get(edge.parent_id)
                 row.open += parent is None or parent.state != SUCCESS
                 if parent is not None and parent.state in PROPAGATE_STATES:
-                    reasons.setdefault(row.job.id, _ended(parent))
+                    reasons.setdefault(row.job.id, parent.as_end())
         self._fail(reasons, failed)
-        ready += [self._call(row) for row in rows if not row.open]
-
-    def _waiting(self, id: str) -> Row | None:
-        row = self._tables.rows.get(id)
-        return row if row is not None and row.state in WAITING_STATES else None
-
-    def _call(self, row: Row) -> Call:
-        job = row.job
-        inputs = self._tables.inputs(job.id)[:1] if job.shape == Shape.FIRST else ()
-        return Call(
-            id=job.id,
-            task=job.task,
-            attempt=row.attempt,
-            hand=row.hand,
-            queue=job.queue,
-            priority=job.priority,
-            created=row.created,
-            due=row.due,
-            acks_late=job.acks_late,
-            ignore_result=job.ignore_result,
-            lost=row.lost,
-            root_id=job.root_id,
-            parent_id=job.parent_id,
-            group_id=job.group_id,
-            shape=job.shape,
-            payload=job.payload,
-            inputs=tuple(inputs),
-        )
-
-
-def _check(outcome: Outcome) -> None:
-    """Refuse what a database would, before anything is written."""
-    if outcome.state not in READY_STATES and outcome.state != RETRY:
-        raise LedgerRefused(f"{outcome.state!r} is no end of {outcome.id!r}")
-    try:
-        for text in (outcome.id, outcome.preview, outcome.traceback or ""):
-            text.encode()
-        _time(outcome.finished)
-        _time(outcome.started)
-    except (ValueError, ArithmeticError) as error:
-        raise LedgerRefused(f"the end of {outcome.id!r} cannot be stored: {error}") from error
-
-
-def _ended(row: Row) -> Outcome:
-    """Return how a job ended, as far as its dependants are told."""
-    return Outcome(
-        row.job.id, 0, 0, row.state, row.result, row.preview, row.traceback, None, 0.0, 0.0
-    )
-
-
-def _job(row: Row) -> Job:
-    job = row.job
-    return Job(
-        id=job.id,
-        task=job.task,
-        state=row.state,
-        attempt=row.attempt,
-        queue=job.queue,
-        priority=job.priority,
-        arguments=job.preview,
-        result=row.result,
-        result_preview=row.preview,
-        traceback=row.traceback,
-        ignore_result=job.ignore_result,
-        worker=row.worker,
-        root_id=job.root_id,
-        parent_id=job.parent_id,
-        group_id=job.group_id,
-        created=_time(row.created),
-        eta=_time(row.due),
-        started=_time(row.started),
-        finished=_time(row.finished),
-    )
-
-
-def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        ready += [self._tables.call(row) for row in rows if not row.open]

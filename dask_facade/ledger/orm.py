@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, tzinfo
 from functools import cache, partial
+from types import ModuleType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -103,11 +104,10 @@ class OrmStore:
     def request(self, kind: str, job_id: str, arguments: Mapping[str, object]) -> None:
         """Ask the leader for something: a row that it consumes."""
         connection = self._connection()
-        now: object = datetime.now(UTC)
-        if connection.vendor == "sqlite":
-            now = _text(now, zone_of(connection))
+        now = datetime.now(UTC)
+        created = _text(now, zone_of(connection)) if connection.vendor == "sqlite" else now
         with self._telling(), connection.cursor() as cursor:
-            cursor.execute(_REQUEST, (kind, job_id, json.dumps(dict(arguments)), now))
+            cursor.execute(_REQUEST, (kind, job_id, json.dumps(dict(arguments)), created))
 
     def disconnect(self) -> None:
         """Close the calling thread's connection, where there is one outside of a transaction."""
@@ -126,14 +126,15 @@ class OrmStore:
                     not_ready=self._not_ready,
                 )
             )
-        if connection.Database.__name__ != "psycopg":
+        driver: ModuleType = connection.Database  # type: ignore[attr-defined]  # not in the stubs
+        if driver.__name__ != "psycopg":
             raise ImproperlyConfigured(
                 "a dispatcher on PostgreSQL needs psycopg 3: pip install 'psycopg[binary]'"
             )
         return SqlDesk(
             PostgresSession(
                 partial(_connect_postgres, self.alias),
-                database=connection.Database,
+                driver=driver,
                 not_ready=self._not_ready,
             )
         )
@@ -147,10 +148,10 @@ class OrmStore:
             )
         return connection
 
-    def _rows(self, statement: str, *parameters: object) -> list[Any]:
+    def _rows(self, statement: str, *parameters: str) -> list[tuple[Any, ...]]:
         with self._telling(), self._connection().cursor() as cursor:
             cursor.execute(statement, parameters)
-            return cursor.fetchall()
+            return list(cursor.fetchall())
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -252,7 +253,7 @@ def _write_postgres(
             if row is None:
                 raise DuplicateTaskId(jobs[0].id)
             return float(row[0])
-        size = max(len(jobs), len(edges))
+        size = max(len(jobs), len(edges), 1)
         alone = size <= _CHUNK and not connection.in_atomic_block
         whole = nullcontext() if alone else transaction.atomic(using=connection.alias)
         created: float | None = None

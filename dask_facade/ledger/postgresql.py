@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
@@ -18,7 +18,16 @@ from dask_facade.exceptions import (
     LedgerUnavailable,
 )
 from dask_facade.jobs import Batch, Claim, Release, Written
-from dask_facade.ledger.sql import EDGE, IN_FLIGHT, JOB, WAITING, Statements, may_enter, statements
+from dask_facade.ledger.sql import (
+    CALL,
+    EDGE,
+    IN_FLIGHT,
+    JOB,
+    WAITING,
+    Statements,
+    may_enter,
+    statements,
+)
 from dask_facade.messages import Outcome
 from dask_facade.states import PENDING, READY_STATES, RECEIVED, RETRY
 
@@ -30,12 +39,14 @@ _STATEMENTS = statements(
     among="= ANY(%s)",
     at="statement_timestamp() + make_interval(secs => %s)",
     json="%s::jsonb",
+    by="",
+    plain="",
 )
-_FENCE = f"{_STATEMENTS.fence} FOR SHARE"
+_BEGIN = f"BEGIN; {_STATEMENTS.fence.replace('%s', '{epoch}')} FOR SHARE"
 _SETTINGS = (
     # A leader that is paused inside a transaction would hold the lease's row, and block the next.
     "SET idle_in_transaction_session_timeout = '1s'",
-    "SET lock_timeout = '1s'",
+    "SET lock_timeout = '500ms'",
     "SET default_transaction_isolation = 'read committed'",
     # Statements are planned once, perhaps when the tables were empty: by index, whatever grows.
     "SET plan_cache_mode = 'force_generic_plan'",
@@ -62,7 +73,7 @@ _END = (
     " result_preview = said.preview, traceback = said.traceback,"
     " started = to_timestamp(said.started), finished = to_timestamp(said.finished),"
     " runtime = CASE WHEN said.started IS NULL THEN NULL ELSE said.runtime END"
-    f" FROM {{fence}}{_ENDED} WHERE {_SAME_HAND} AND ({_MAY_END}) {{unless}}RETURNING job.id"
+    f" FROM {{fence}}{_ENDED} WHERE {_SAME_HAND} AND ({_MAY_END}) RETURNING job.id"
 )
 _RETRY = (
     f"UPDATE {JOB} job SET state = said.state, result = said.result,"
@@ -74,43 +85,51 @@ _RETRY = (
 _RELEASE = (
     f"UPDATE {JOB} job SET state = '{PENDING}', lost = said.lost"
     f" FROM {{fence}}{_RELEASED} WHERE {_SAME_HAND} AND job.state IN {IN_FLIGHT}"
-    " {unless}RETURNING job.id, job.hand"
+    " RETURNING job.id, job.hand"
 )
 _CLAIM = (
     f"UPDATE {JOB} job SET state = '{RECEIVED}', hand = said.hand, open = 0,"
     " claimed = statement_timestamp(), runner = said.runner, worker = said.worker"
     f" FROM {{fence}}{_CLAIMED}"
     " WHERE job.id = said.id AND job.attempt = said.attempt AND job.hand = said.hand - 1"
-    f" AND job.state IN {WAITING} {{unless}}RETURNING job.id, job.hand"
+    f" AND job.state IN {WAITING} RETURNING job.id, job.hand"
 )
-_IN_TRANSACTION = {"fence": "", "unless": ""}
 
 
 @cache
 def _alone(ends: bool, releases: bool, claims: bool) -> str:
     """Return the statement that writes these parts of a batch, if the lease is at the epoch.
 
-    The fence is locked when it is read; a rival who had it first leaves nothing to read.
+    The fence is locked when it is read: a rival who had it first leaves nothing to read. Nor is it
+    read where others wait for a job that ends here: to lock it would be a commit for nothing.
     """
-    said = {"fence": "fence, ", "unless": "AND NOT EXISTS (SELECT FROM kin) " if ends else ""}
-    parts = [f"fence AS MATERIALIZED ({_FENCE})"]
+    parts = []
     told = ["SELECT 'led', '', 0 FROM fence"]
+    unless = ""
     if ends:
         parts.append(
             f"kin AS MATERIALIZED (SELECT FROM {EDGE} WHERE parent_id = ANY(%b::text[]) LIMIT 1)"
         )
-        parts.append(f"ended AS ({_END.format(**said)})")
         told.append("SELECT 'kin', '', 0 FROM kin")
+        unless = " AND NOT EXISTS (SELECT FROM kin)"
+    parts.append(f"fence AS MATERIALIZED ({_STATEMENTS.fence}{unless} FOR SHARE)")
+    if ends:
+        parts.append(f"ended AS ({_END.format(fence='fence, ')})")
         told.append("SELECT 'ended', id, 0 FROM ended")
     if releases:
-        parts.append(f"released AS ({_RELEASE.format(**said)})")
+        parts.append(f"released AS ({_RELEASE.format(fence='fence, ')})")
         told.append("SELECT 'released', id, hand FROM released")
     if claims:
-        parts.append(f"claimed AS ({_CLAIM.format(**said)})")
+        parts.append(f"claimed AS ({_CLAIM.format(fence='fence, ')})")
         told.append("SELECT 'claimed', id, hand FROM claimed")
     return f"WITH {', '.join(parts)} {' UNION ALL '.join(told)}"
 
 
+_LOWER = (
+    f"UPDATE {JOB} SET open = greatest(open - count, 0)"
+    " FROM unnest(%b::text[], %b::int[]) AS said (child, count)"
+    f" WHERE id = child AND state IN {WAITING} AND open > 0 RETURNING {CALL}, open"
+)
 _SET_OPEN = (
     f"UPDATE {JOB} job SET open = said.open"
     " FROM unnest(%b::int[], %b::text[]) AS said (open, id) WHERE job.id = said.id"
@@ -118,7 +137,7 @@ _SET_OPEN = (
 
 
 class PostgresSession:
-    """A connection as `connect` makes it, with psycopg 3 as *database*."""
+    """A connection as `connect` makes it, with psycopg 3 as *driver*."""
 
     statements: Statements = _STATEMENTS
 
@@ -126,13 +145,14 @@ class PostgresSession:
         self,
         connect: Callable[[], psycopg.Connection[Any]],
         *,
-        database: ModuleType,
+        driver: ModuleType,
         not_ready: str,
     ) -> None:
         self._connect = connect
         self._connection: psycopg.Connection[Any] | None = None
         self._cursor: psycopg.Cursor[Any]
-        self._database = database
+        self._plain_cursor: psycopg.Cursor[Any]
+        self._driver = driver
         self._not_ready = not_ready
 
     @contextmanager
@@ -140,12 +160,9 @@ class PostgresSession:
         """Begin, lock the lease at *epoch* (None: do not), commit at the end; or roll back."""
         with self.reading():
             cursor = self._connected()
-            cursor.execute("BEGIN")
             try:
-                if epoch is not None and not self.rows(_FENCE, epoch):
-                    raise LeadershipLost(
-                        f"another dispatcher leads since epoch {epoch}: nothing written"
-                    )
+                if not self._begin(epoch):
+                    raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
                 yield
             except BaseException:
                 self._roll_back()
@@ -157,31 +174,31 @@ class PostgresSession:
         """Tell the database's errors in our words."""
         try:
             yield
-        except self._database.Error as error:
+        except self._driver.Error as error:
             raise self._told(error) from error
-        except (ValueError, TypeError, ArithmeticError) as error:
+        except (UnicodeError, OverflowError) as error:
             raise LedgerRefused(f"the database refuses: {error}") from error
 
     def write_alone(self, epoch: int, batch: Batch) -> Written | None:
         """Write a batch of different jobs in one statement, unless others wait for one of them."""
         ends, releases, claims = batch.outcomes, batch.releases, batch.claims
-        ids = {part.id for part in (*ends, *releases, *claims)}
+        ids = {part[0] for part in (*ends, *releases, *claims)}
         if len(ids) < len(batch) or any(end.state == RETRY for end in ends):
             return None
         with self.reading():
             rows = self.rows(
                 _alone(bool(ends), bool(releases), bool(claims)),
-                epoch,
                 *([[end.id for end in ends]] if ends else ()),
+                epoch,
                 *_columns(ends),
                 *_columns(releases),
                 *_columns(claims),
             )
-        if not rows:
-            raise LeadershipLost(f"another dispatcher leads since epoch {epoch}: nothing written")
-        moved = {(kind, id, hand) for kind, id, hand in rows}
+        moved = set(rows)
         if ("kin", "", 0) in moved:
             return None
+        if not moved:
+            raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
         return Written(
             outcomes=tuple(end for end in ends if ("ended", end.id, 0) in moved),
             failed=(),
@@ -218,7 +235,7 @@ class PostgresSession:
     def end(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Write outcomes, all in one statement unless a job has several or is tried again."""
         moved: dict[str, Outcome] = {}
-        end = _END.format(**_IN_TRANSACTION)
+        end = _END.format(fence="")
         for round in _rounds(outcomes):
             again = [each for each in round if each.state == RETRY]
             ended = [each for each in round if each.state != RETRY] if again else round
@@ -226,15 +243,19 @@ class PostgresSession:
                 if part := [each for each in part if each.id not in moved]:
                     ids = {id for (id,) in self.rows(statement, *_columns(part))}
                     moved.update((each.id, each) for each in part if each.id in ids)
-        return list(moved.values())
+        return [moved.pop(each.id) for each in outcomes if moved.get(each.id) is each]
 
     def release(self, releases: Sequence[Release]) -> list[tuple[str, int]]:
         """Write releases in one statement."""
-        return self._moved(_RELEASE.format(**_IN_TRANSACTION), releases) if releases else []
+        return self._moved(_RELEASE.format(fence=""), releases) if releases else []
 
     def claim(self, claims: Sequence[Claim]) -> list[tuple[str, int]]:
         """Write claims in one statement."""
-        return self._moved(_CLAIM.format(**_IN_TRANSACTION), claims) if claims else []
+        return self._moved(_CLAIM.format(fence=""), claims) if claims else []
+
+    def lower(self, counts: Mapping[str, int]) -> list[Any]:
+        """Take from the counts of waiting jobs; return their rows with the new counts."""
+        return self.rows(_LOWER, list(counts), list(counts.values()))
 
     def set_open(self, counts: Sequence[tuple[int, str]]) -> None:
         """Write (count of open dependencies, id)."""
@@ -255,22 +276,34 @@ class PostgresSession:
                 connection.execute(setting)
             self._connection = connection
             self._cursor = connection.cursor(binary=True)
+            self._plain_cursor = connection.cursor()
         return self._cursor
+
+    def _begin(self, epoch: int | None) -> bool:
+        """Begin and lock the lease, in one round trip; tell whether it is at *epoch*."""
+        cursor = self._plain_cursor
+        if epoch is None:
+            cursor.execute("BEGIN", prepare=False)
+            return True
+        cursor.execute(_BEGIN.format(epoch=int(epoch)), prepare=False)
+        cursor.nextset()
+        return cursor.fetchone() is not None
 
     def _roll_back(self) -> None:
         try:
             self._cursor.execute("ROLLBACK")
-        except self._database.Error:
+        except self._driver.Error:
             self.close()
 
     def _moved(
         self, statement: str, moves: Sequence[Release] | Sequence[Claim]
     ) -> list[tuple[str, int]]:
-        moved: dict[str, int] = {}
+        moved: dict[str, tuple[str, int]] = {}
         for round in _rounds(moves):
             if part := [each for each in round if each.id not in moved]:
-                moved.update(self.rows(statement, *_columns(part)))
-        return [(each.id, each.hand) for each in moves if moved.get(each.id) == each.hand]
+                rows = self.rows(statement, *_columns(part))
+                moved.update((id, (id, hand)) for id, hand in rows)
+        return [moved.pop(each.id) for each in moves if moved.get(each.id) == (each.id, each.hand)]
 
     def _told(self, error: Exception) -> LedgerError:
         code = getattr(error, "sqlstate", None) or ""
@@ -278,9 +311,9 @@ class PostgresSession:
             return LedgerBusy(f"another connection holds a lock: {error}")
         if code in ("42P01", "42703"):  # no such table, no such column
             return LedgerNotReady(f"{self._not_ready} ({error})")
-        database = self._database
+        driver = self._driver
         if code[:2] in ("42", "54") or isinstance(
-            error, (database.DataError, database.IntegrityError, database.ProgrammingError)
+            error, (driver.DataError, driver.IntegrityError, driver.ProgrammingError)
         ):
             return LedgerRefused(f"the database refuses: {error}")
         self.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -103,30 +103,34 @@ class Statements:
     columns: dict[str, str]
 
 
-def statements(*, mark: str, among: str, at: str, json: str) -> Statements:
+def statements(*, mark: str, among: str, at: str, json: str, by: str, plain: str) -> Statements:
     """Return the statements for one database.
 
     *mark* stands for a parameter, *among* is "= one of the ids of a parameter", *at* a time told by
-    a parameter, *json* a parameter that is JSON.
+    a parameter, *json* a parameter that is JSON. *by* names the index to use where the database
+    would rather take another, and *plain* keeps it from looking rows up by the column behind it.
     """
     fence = f"SELECT epoch FROM {LEASE} WHERE name = '{LEASE_NAME}' AND epoch = {mark}"
     new = (
-        f"SELECT {CALL}, open FROM {JOB}"
+        f"SELECT {CALL}, open FROM {JOB}{by.format('dask_facade_new')}"
         f" WHERE state = '{PENDING}' AND open IS NULL AND eta IS NULL AND created <= {at}"
     )
     due = (
-        f"SELECT {CALL}, open FROM {JOB}"
+        f"SELECT {CALL}, open FROM {JOB}{by.format('dask_facade_due')}"
         f" WHERE state IN {WAITING} AND open IS NULL AND eta IS NOT NULL AND eta <= {at}"
     )
     return Statements(
         fence=fence,
-        edges_from=(f"SELECT parent_id, child_id FROM {EDGE} WHERE parent_id {among} ORDER BY id"),
+        edges_from=(
+            f"SELECT parent_id, child_id, takes_result FROM {EDGE}"
+            f" WHERE parent_id {among} ORDER BY id"
+        ),
         edges_to=(
             f"SELECT edge.child_id, edge.parent_id, parent.state FROM {EDGE} edge"
             f" LEFT JOIN {JOB} parent ON parent.id = edge.parent_id"
             f" WHERE edge.child_id {among} ORDER BY edge.child_id, edge.position, edge.id"
         ),
-        waiting=f"SELECT {CALL}, open FROM {JOB} WHERE id {among} AND state IN {WAITING}",
+        waiting=f"SELECT {CALL}, open FROM {JOB} WHERE id {among} AND {plain}state IN {WAITING}",
         inputs_of=(
             f"SELECT edge.child_id, parent.result FROM {EDGE} edge"
             f" JOIN {JOB} parent ON parent.id = edge.parent_id"
@@ -136,7 +140,10 @@ def statements(*, mark: str, among: str, at: str, json: str) -> Statements:
         peek=f"SELECT ({fence}), EXISTS ({new}), EXISTS ({due})",
         new=f"{new} ORDER BY priority DESC, created LIMIT {mark}",
         due=f"{due} ORDER BY eta LIMIT {mark}",
-        in_flight=f"SELECT {CALL}, runner, worker FROM {JOB} WHERE state IN {IN_FLIGHT}",
+        in_flight=(
+            f"SELECT {CALL}, runner, worker FROM {JOB}{by.format('dask_facade_in_flight')}"
+            f" WHERE state IN {IN_FLIGHT}"
+        ),
         slice_of_inputs=(
             "SELECT result FROM ("
             "SELECT parent.result AS result, row_number() OVER reading AS place,"
@@ -144,12 +151,15 @@ def statements(*, mark: str, among: str, at: str, json: str) -> Statements:
             f" FROM (SELECT id, parent_id, position FROM {EDGE}"
             f" WHERE child_id = {mark} AND takes_result"
             f" ORDER BY position, id LIMIT {mark} OFFSET {mark}) edge"
-            f" JOIN {JOB} parent ON parent.id = edge.parent_id"
+            f" LEFT JOIN {JOB} parent ON parent.id = edge.parent_id"
             " WINDOW reading AS (ORDER BY edge.position, edge.id)"
             f") input WHERE place = 1 OR size <= {mark} ORDER BY place"
         ),
         count_inputs=f"SELECT count(*) FROM {EDGE} WHERE child_id = {mark} AND takes_result",
-        forget_taken=f"UPDATE {JOB} SET open = NULL WHERE open = 0 AND state IN {WAITING}",
+        forget_taken=(
+            f"UPDATE {JOB}{by.format('dask_facade_taken')} SET open = NULL"
+            f" WHERE open = 0 AND state IN {WAITING}"
+        ),
         peek_requests=f"SELECT ({fence}), EXISTS (SELECT 1 FROM {REQUEST})",
         requests=(
             f"SELECT id, kind, job_id, CAST(arguments AS text) FROM {REQUEST}"
@@ -231,6 +241,11 @@ class Session(Protocol):
 
     def claim(self, claims: Sequence[Claim]) -> list[tuple[str, int]]:
         """Write claims, guarded; return (id, hand) of those that moved."""
+
+    def lower(self, counts: Mapping[str, int]) -> list[Any]:
+        """Take from the counts of waiting jobs that wait for something; return their rows, as
+        `Statements.waiting` does, with the new counts.
+        """
 
     def set_open(self, counts: Sequence[tuple[int, str]]) -> None:
         """Write (count of open dependencies, id)."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
+from functools import lru_cache
 from json import dumps
 from typing import Any
 
@@ -22,7 +24,14 @@ from dask_facade.ledger.sql import IN_FLIGHT, JOB, WAITING, Statements, may_ente
 from dask_facade.messages import Outcome
 from dask_facade.states import PENDING, READY_STATES, RECEIVED, RETRY
 
-_STATEMENTS = statements(mark="?", among="IN (SELECT value FROM json_each(?))", at="?", json="?")
+_STATEMENTS = statements(
+    mark="?",
+    among="IN (SELECT value FROM json_each(?))",
+    at="?",
+    json="?",
+    by=" INDEXED BY {}",
+    plain="+",
+)
 _END = {
     state: (
         f"UPDATE {JOB} SET state = '{state}', result = ?, result_preview = ?, traceback = ?,"
@@ -63,15 +72,13 @@ class SqliteSession:
 
     @contextmanager
     def transaction(self, epoch: int | None) -> Iterator[None]:
-        """Begin at once, check *epoch* (None: do not), commit at the end; roll back after errors."""
+        """Begin at once, check *epoch* (None: do not), commit at the end; or roll back."""
         with self.reading():
             connection = self._connected()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 if epoch is not None and not self.rows(_STATEMENTS.fence, epoch):
-                    raise LeadershipLost(
-                        f"another dispatcher leads since epoch {epoch}: nothing written"
-                    )
+                    raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
                 yield
                 connection.execute("COMMIT")
             finally:
@@ -85,7 +92,7 @@ class SqliteSession:
             yield
         except sqlite3.OperationalError as error:
             raise self._told(error) from error
-        except (sqlite3.Error, ValueError, TypeError, ArithmeticError) as error:
+        except (sqlite3.Error, UnicodeError, OverflowError) as error:
             raise LedgerRefused(f"the database refuses: {error}") from error
 
     def write_alone(self, epoch: int, batch: Batch) -> Written | None:
@@ -111,7 +118,7 @@ class SqliteSession:
 
     def at(self, seconds: float) -> object:
         """Return the time that is *seconds* from now, as it is stored."""
-        return _text(datetime.now(self._zone) + timedelta(seconds=seconds))
+        return _stored(time.time() + seconds, self._zone)
 
     def seconds(self, time: datetime) -> float:
         """Return a time that was read, which is naive, as seconds since the epoch."""
@@ -128,8 +135,8 @@ class SqliteSession:
             )
             if id in moved:
                 continue
-            finish = _text(datetime.fromtimestamp(finished, zone))
-            start = None if started is None else _text(datetime.fromtimestamp(started, zone))
+            finish = _stored(finished, zone)
+            start = None if started is None else _stored(started, zone)
             if state == RETRY:
                 values = (result, preview, traceback, start, finish, id, attempt, hand)
                 cursor.execute(_RETRY, values)
@@ -162,6 +169,16 @@ class SqliteSession:
             if cursor.execute(_CLAIM, (now, runner, worker, id, attempt, hand - 1)).rowcount
         ]
 
+    def lower(self, counts: Mapping[str, int]) -> list[Any]:
+        """Take from the counts of waiting jobs; return their rows with the new counts."""
+        rows = [
+            (*row[:-1], max(row[-1] - counts[row[0]], 0))
+            for row in self.rows(_STATEMENTS.waiting, self.among(counts))
+            if row[-1]
+        ]
+        self.set_open([(row[-1], row[0]) for row in rows])
+        return rows
+
     def set_open(self, counts: Sequence[tuple[int, str]]) -> None:
         """Write (count of open dependencies, id)."""
         self._connected().executemany(_SET_OPEN, counts)
@@ -187,5 +204,12 @@ class SqliteSession:
         return LedgerUnavailable(f"the database does not answer: {words}")
 
 
-def _text(time: datetime) -> str:
-    return time.replace(tzinfo=None).isoformat(" ", "microseconds")
+def _stored(seconds: float, zone: tzinfo) -> str:
+    """Return seconds since the epoch as Django stores a time."""
+    whole, rest = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{_stored_second(whole, zone)}.{rest:06d}"
+
+
+@lru_cache(64)  # the times of a batch lie in few seconds, and this is a quarter of its cost
+def _stored_second(seconds: int, zone: tzinfo) -> str:
+    return datetime.fromtimestamp(seconds, zone).replace(tzinfo=None).isoformat(" ")

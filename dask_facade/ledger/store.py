@@ -95,14 +95,15 @@ class Desk(Protocol):
         An outcome moves a row that is at its attempt and hand and in a state of SOURCES. One that
         never began (hand of a waiting row) may end a waiting job. A claim moves a waiting row that
         is at its attempt and at ``hand - 1``. A release moves a row in flight at its attempt and
-        hand back to PENDING.
+        hand back to PENDING. A job moves once in each part of a batch. An outcome of RETRY makes
+        the next attempt, due when the outcome says it finished.
 
         For each job that moved to SUCCESS, the count of open dependencies of its waiting children
-        is lowered; a child never counted before is counted afresh. Children at zero are returned
-        as ready, counted as taken up. For each job that moved to FAILURE or REVOKED, waiting
-        children become FAILURE in the same transaction, and theirs in turn: with the same result,
-        preview and traceback; where the child takes a list (a chord's body) with ChordError
-        "Dependency <id> raised <preview>".
+        is lowered; a child never counted before is counted afresh, unless it has an eta: `take_up`
+        counts it when that is near. Children at zero are returned as ready, counted as taken up.
+        For each job that moved to FAILURE or REVOKED, waiting children become FAILURE in the same
+        transaction, and theirs in turn: with the same result, preview and traceback; where the
+        child takes a list (a chord's body) with ChordError "Dependency <id> raised <preview>".
         """
 
     def take_up(self, epoch: int, grace: float, horizon: float, limit: int) -> Sequence[Call]:

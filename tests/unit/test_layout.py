@@ -35,7 +35,17 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "cluster.placement",
         "cluster.futures",
     ),
-    5: ("ledger", "ledger.store", "ledger.memory", "ledger.dependants"),
+    5: (
+        "ledger",
+        "ledger.store",
+        "ledger.memory",
+        "ledger.desk",
+        "ledger.ends",
+        "ledger.postgresql",
+        "ledger.rows",
+        "ledger.sql",
+        "ledger.sqlite",
+    ),
     6: (
         "dispatcher",
         "dispatcher.client",
@@ -55,7 +65,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     ),
     7: ("app",),
     8: ("conf", "models", "migrations.*"),
-    9: ("ledger.orm", "ledger.sql", "ledger.sqlite", "admin.*", "checks", "management.*"),
+    9: ("ledger.orm", "admin.*", "checks", "management.*"),
     10: ("apps", "api.*", "compat", "contrib.*", "utils.*"),
     11: ("__init__",),
 }

@@ -1,0 +1,126 @@
+"""What `manage.py check` says of a site's settings."""
+
+from __future__ import annotations
+
+import pytest
+from django.core import checks
+from django.db import connections
+from django.test import override_settings
+
+from dask_facade.checks import LEDGER_ALIAS, check_ledger_database, check_settings
+
+GOOD = {
+    "transaction_mode": "IMMEDIATE",
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+}
+WAL = "PRAGMA journal_mode=WAL;"
+NORMAL = "PRAGMA synchronous=NORMAL;"
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """The ids of what is said of a database with these settings."""
+
+    def check(engine, name="db.sqlite3", **options):
+        database = {"ENGINE": engine, "NAME": name, "OPTIONS": options}
+        monkeypatch.setitem(connections.settings, LEDGER_ALIAS, database)
+        return [message.id.removeprefix("dask_facade.") for message in check_ledger_database(None)]
+
+    return check
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "django.db.backends.mysql",
+        "django.contrib.gis.db.backends.mysql",
+        "django.db.backends.oracle",
+        "mssql",
+        "django_cockroachdb",
+        "django.db.backends.dummy",  # no DATABASES at all
+    ],
+)
+def test_other_databases_are_refused(found, engine):
+    assert found(engine) == ["E001"]
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "django.db.backends.postgresql",
+        "django.contrib.gis.db.backends.postgis",
+        "django_prometheus.db.backends.postgresql",
+    ],
+)
+def test_postgresql_needs_nothing_more(found, engine):
+    assert found(engine) == []
+
+
+@pytest.mark.parametrize(
+    "engine", ["django.db.backends.sqlite3", "django.contrib.gis.db.backends.spatialite"]
+)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (GOOD, []),
+        ({}, ["W001", "W002"]),
+        (GOOD | {"transaction_mode": "immediate"}, []),
+        (GOOD | {"transaction_mode": "EXCLUSIVE"}, []),
+        (GOOD | {"transaction_mode": None}, ["W001"]),
+        (GOOD | {"transaction_mode": "DEFERRED"}, ["W001"]),
+        (GOOD | {"init_command": WAL}, ["W002"]),
+        (GOOD | {"init_command": NORMAL}, ["W002"]),
+        (GOOD | {"init_command": NORMAL + WAL}, []),
+        (GOOD | {"init_command": "pragma synchronous = 1;pragma journal_mode = 'wal'"}, []),
+        (GOOD | {"init_command": "PRAGMA journal_mode=DELETE;" + NORMAL}, ["W002"]),
+        # Slower, and somebody's choice: it also survives a power cut.
+        (GOOD | {"init_command": WAL + "PRAGMA synchronous=FULL;"}, []),
+    ],
+)
+def test_sqlite_is_told_how_to_be_fast(found, engine, options, said):
+    assert found(engine, **options) == said
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:site?mode=memory&cache=shared"])
+def test_a_database_in_memory_is_not_shared(found, name):
+    assert found("django.db.backends.sqlite3", name) == ["W003"]
+
+
+def test_a_database_that_is_made_for_tests_is_left_alone(found):
+    name = "file:memorydb_default?mode=memory&cache=shared"
+
+    assert found("django.db.backends.sqlite3", name) == []
+
+
+def test_hints_name_the_options_to_write(monkeypatch):
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": "a", "OPTIONS": {}}
+    monkeypatch.setitem(connections.settings, LEDGER_ALIAS, database)
+
+    for message in check_ledger_database(None):
+        for option in (*GOOD, *GOOD.values()):
+            assert option in message.hint
+
+
+@override_settings(DASK_FACADE={"WORKERZ": 3})
+def test_a_misspelt_setting_is_an_error():
+    (message,) = check_settings(None)
+
+    assert message.id == "dask_facade.E002"
+    assert "WORKERZ" in message.msg
+
+
+@override_settings(DASK_FACADE={})
+def test_good_settings_are_not_talked_about():
+    assert check_settings(None) == []
+
+
+def test_the_checks_run_without_a_database_being_named():
+    registered = checks.registry.registry.get_checks(include_deployment_checks=False)
+
+    assert check_ledger_database in registered
+    assert check_settings in registered
+    assert checks.Tags.database not in check_ledger_database.tags
+
+
+def test_the_settings_of_the_tests_pass_their_own_checks():
+    assert checks.run_checks(tags=["dask_facade"]) == []
