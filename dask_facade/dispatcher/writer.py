@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from dask_facade.exceptions import LedgerBusy, LedgerRefused, LedgerUnavailable
@@ -30,6 +31,7 @@ class LedgerWriter:
     def __init__(self, desk: Desk, epoch: int) -> None:
         self.epoch = epoch
         self.desk = desk
+        self._doubt = False  # the database went away, perhaps between a commit and its answer
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dask-facade-ledger")
 
@@ -39,32 +41,44 @@ class LedgerWriter:
             return None
         try:
             return self.desk.write(self.epoch, batch)
-        except (LedgerUnavailable, LedgerRefused):
-            return None  # nothing is written; `write` is patient
+        except (LedgerBusy, LedgerRefused):
+            return None  # nothing is written
+        except LedgerUnavailable as error:
+            logger.warning("the ledger is away: %s", error)
+            self._doubt = True
+            return None
 
     async def write(self, batch: Batch) -> Written:
         """Write *batch*, waiting for a busy or absent database.
 
         What the database refuses is found by halving; an outcome that it refuses becomes FAILURE
-        with the reason. Raises LeadershipLost.
+        with the reason, and what it refuses even so moves nothing. Raises LeadershipLost.
         """
         try:
-            return await self.run(lambda: self.desk.write(self.epoch, batch))
+            return await self._write_surely(batch)
         except LedgerRefused as error:
             if len(batch) > 1:
                 first, second = _halves(batch)
                 return _joined(await self.write(first), await self.write(second))
-            if not batch.outcomes:
-                raise
-            outcome = batch.outcomes[0]
-            logger.error("the ledger refuses the outcome of job %s: %s", outcome.id, error)
-            failure = Batch([_refused(outcome, error)])
-            return await self.run(lambda: self.desk.write(self.epoch, failure))
+            return await self._write_reason(batch, error)
+
+    async def _write_reason(self, batch: Batch, error: LedgerRefused) -> Written:
+        """Write why a batch of one was refused, where that can be written."""
+        for outcome in batch.outcomes:
+            logger.error("the ledger refuses the outcome of job %r: %s", outcome.id, error)
+            try:
+                return await self._write_surely(Batch([_refused(outcome, error)]))
+            except LedgerRefused as again:
+                error = again
+        # What a client offers or a runner reports may be none that a row can be found by.
+        ids = [each.id for each in (*batch.outcomes, *batch.releases, *batch.claims)]
+        logger.error("the ledger refuses for good what it was to write of %r: %s", ids, error)
+        return Written((), (), (), (), ())
 
     async def run(self, transaction: Callable[[], T]) -> T:
         """Run *transaction* in the ledger's thread, again while the database is busy or away."""
         loop = asyncio.get_running_loop()
-        told = False
+        away = False
         async with self._lock:
             while True:
                 try:
@@ -72,14 +86,32 @@ class LedgerWriter:
                 except LedgerBusy:
                     await asyncio.sleep(BUSY_PAUSE)
                 except LedgerUnavailable as error:
-                    if not told:
+                    self._doubt = True
+                    if not away:
                         logger.error("the ledger is away, nothing is handed out: %s", error)
-                        told = True
+                        away = True
                     await asyncio.sleep(AWAY_PAUSE)
                 else:
-                    if told:
+                    if away:
                         logger.warning("the ledger is back")
                     return result
+
+    async def _write_surely(self, batch: Batch) -> Written:
+        """Write *batch*; where the database went away meanwhile, find out what it had committed.
+
+        The commit may have been made and its answer lost: the same batch then moves nothing. A
+        claim that stands in the row is ours all the same; what was released or became ready is
+        taken up again.
+        """
+        written = await self.run(lambda: self.desk.write(self.epoch, batch))
+        if not self._doubt:
+            return written
+        self._doubt = False
+        await self.run(lambda: self.desk.forget_taken(self.epoch))
+        found = await self.run(self.desk.in_flight)
+        standing = {(each.call.id, each.call.hand, each.runner) for each in found}
+        claimed = [(c.id, c.hand) for c in batch.claims if (c.id, c.hand, c.runner) in standing]
+        return replace(written, claimed=tuple(claimed))
 
     def close(self) -> None:
         """End the thread after what it is doing."""

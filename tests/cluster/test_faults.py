@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connections
 
 from dask_facade import DaskFacade, group
 from dask_facade.exceptions import TimeoutError, WorkerLostError
@@ -193,8 +194,6 @@ def test_a_thousand_results_survive_everything(
 def test_a_runner_keeps_its_outcome_while_the_ledger_cannot_be_written(
     app: DaskFacade, alias: str, dispatcher: DispatcherProcess, tmp_path: Path
 ) -> None:
-    from django.db import connections
-
     if connections[alias].vendor != "sqlite":
         pytest.skip("one writer at a time is SQLite's rule")
     result = tasks.note.delay(str(tmp_path), "held", 0.5)
@@ -207,3 +206,23 @@ def test_a_runner_keeps_its_outcome_while_the_ledger_cannot_be_written(
 
     assert result.get(timeout=20) == "held"
     assert runs(tmp_path, "held") == 1
+
+
+def test_a_database_that_drops_its_connections_costs_nothing(
+    app: DaskFacade, alias: str, dispatcher: DispatcherProcess, tmp_path: Path
+) -> None:
+    if connections[alias].vendor != "postgresql":
+        pytest.skip("SQLite has no connections to drop")
+    results = group(tasks.note.s(str(tmp_path), str(n), 0.001) for n in range(3000)).delay()
+
+    for drop in range(1, 6):
+        wait_for(lambda drop=drop: runs(tmp_path, str(drop * 500)), "some of the work")
+        with connections[alias].cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    assert results.get(timeout=60) == [str(n) for n in range(3000)]
+    assert {runs(tmp_path, str(n)) for n in range(3000)} == {1}
+    assert "the ledger is away" in dispatcher.output
