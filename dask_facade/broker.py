@@ -35,7 +35,7 @@ from dask_facade.messages import (
     Wait,
 )
 from dask_facade.serialization import dump_exception
-from dask_facade.states import FAILURE
+from dask_facade.states import FAILURE, READY_STATES
 
 
 class Instant(NamedTuple):
@@ -139,7 +139,8 @@ class Rules:
     window: float = 0.02  # seconds of work that a runner has in hand
     window_calls: int = 500
     overrun: float = 0.05  # seconds after which what waits behind a call is recalled
-    worker_gone: float = 60.0  # seconds without a line after which a runner counts as dead
+    worker_gone: float = 60.0  # seconds without its line, or without Dask knowing its worker,
+    # after which a runner counts as dead
     max_lost: int = 3
     high_water: int = 20_000  # calls that may be ready here; the others stay in the ledger
 
@@ -166,11 +167,18 @@ class _Runner:
     worker: str
     queues: Collection[str]
     up: bool = True
-    worker_gone: bool = False
-    down_since: float = 0.0
+    leaving: bool = False  # it said so
+    worker_gone: bool = False  # Dask said so
+    missed_since: float = 0.0  # since when its line, or else its worker, is gone
     held: dict[str, _Entry] = field(default_factory=dict)
     load: float = 0.0  # expected seconds of what is held; infinite with a call of unknown length
     overrun: bool = False  # recalled; nothing is added until its window is empty
+    told: dict[tuple[str, int], Held] = field(default_factory=dict)  # that it held as it dialled
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether calls may be claimed for it."""
+        return self.up and not self.leaving and not self.worker_gone
 
 
 class Broker:
@@ -183,6 +191,7 @@ class Broker:
         self._clients: dict[str, set[str]] = {}
         self._draining = False
         self._due: list[tuple[float, int, Call]] = []
+        self._due_pushed = 0
         self._durations: dict[str, float] = {}
         self._entries: dict[str, _Entry] = {}
         self._owed: dict[tuple[str, int], str] = {}  # outcomes not yet written -> their runner
@@ -197,7 +206,7 @@ class Broker:
     @property
     def in_flight(self) -> int:
         """How many calls are claimed, handed out, in doubt or ending."""
-        return len(self._entries) - len(self._backlog) - len(self._due)
+        return sum(entry.phase != READY for entry in self._entries.values())
 
     def step(self, event: Event, now: Instant) -> list[Instruction]:
         """Take in what happened at *now* and return what to do, in this order."""
@@ -213,13 +222,13 @@ class Broker:
             case Taken(calls):
                 self._take(calls, now)
             case RunnerUp():
-                self._runner_up(event, now, batch)
+                self._runner_up(event, now, batch, out)
             case LineEnded(peer, whole):
                 self._line_ended(peer, whole, now, batch)
             case WorkerGone(worker):
-                self._worker_gone(worker, now, batch)
+                self._worker_gone(worker, now, batch, out)
             case Found(in_flight):
-                self._find(in_flight, now)
+                self._find(in_flight, now, batch)
             case Drain():
                 self._draining = True
                 out.extend(Send(runner.id, Leave()) for runner in self._runners.values())
@@ -236,7 +245,8 @@ class Broker:
     ) -> None:
         match message:
             case Offer(calls):
-                self._take(calls[: max(0, self.room)], now)
+                new = [call for call in calls if call.id not in self._entries]
+                self._take(new[: max(0, self.room)], now)
             case Report(outcomes):
                 self._report(peer, outcomes, batch)
             case Begun(id, hand):
@@ -253,18 +263,28 @@ class Broker:
             case Unwait(ids):
                 for id in ids:
                     self._stop_waiting(peer, id)
+            case Leave():
+                runner = self._runners.get(peer)
+                if runner is not None:
+                    runner.leaving = True
+                    out.append(Send(peer, Leave()))  # behind all that it was handed
             case _:
                 out.append(Refuse(f"{peer} said {type(message).__name__}, which it may not"))
 
     def _take(self, calls: Iterable[Call], now: Instant) -> None:
         for call in calls:
-            if call.id not in self._entries:
-                self._entries[call.id] = _Entry(call)
-                self._make_ready(call, now)
+            entry = self._entries.get(call.id)
+            if entry is not None:
+                if not _is_outdated(entry, call):
+                    continue
+                self._forget(call.id)  # it came from a late hint: its claim will be refused
+            self._entries[call.id] = _Entry(call)
+            self._make_ready(call, now)
 
     def _make_ready(self, call: Call, now: Instant) -> None:
         if call.due is not None and call.due > now.wall:
-            heapq.heappush(self._due, (call.due, id(call), call))
+            self._due_pushed += 1
+            heapq.heappush(self._due, (call.due, self._due_pushed, call))
         else:
             self._backlog.push(call)
 
@@ -276,7 +296,7 @@ class Broker:
                 self._let_go(entry)
                 entry.phase = ENDED
                 known = self._durations.get(entry.call.task)
-                measured = max(outcome.runtime, 0.0)
+                measured = max(0.0, outcome.runtime)
                 self._durations[entry.call.task] = (
                     measured if known is None else 0.8 * known + 0.2 * measured
                 )
@@ -322,7 +342,11 @@ class Broker:
         pushes: dict[str, list[Outcome]] = {}
         acks: dict[str, list[tuple[str, int]]] = {}
         for outcome in (*written.outcomes, *written.failed):
-            self._entries.pop(outcome.id, None)
+            entry = self._entries.get(outcome.id)
+            if entry is not None and entry.call.attempt <= outcome.attempt:
+                self._forget(outcome.id)
+            if outcome.state not in READY_STATES:
+                continue  # to be retried: the ledger has it until it is due
             for client in self._waiters.pop(outcome.id, ()):
                 self._clients[client].discard(outcome.id)
                 pushes.setdefault(client, []).append(outcome)
@@ -333,6 +357,9 @@ class Broker:
             reporter = self._owed.pop((outcome.id, outcome.hand), None)
             if reporter is not None:
                 acks.setdefault(reporter, []).append((outcome.id, outcome.hand))
+                runner = self._runners.get(reporter)
+                if runner is not None and runner.told:
+                    runner.told.pop((outcome.id, outcome.hand), None)
         out.extend(Send(client, Push(outcomes)) for client, outcomes in pushes.items())
         out.extend(Send(runner, Ack(calls)) for runner, calls in acks.items())
 
@@ -352,11 +379,10 @@ class Broker:
             runner = entry.runner
             assert runner is not None
             if (claim.id, claim.hand) not in claimed:
-                self._let_go(entry)
                 self._drop(claim.id, out)
                 continue
             entry.phase = HANDED
-            if not runner.up:
+            if not runner.takes_calls or runner.overrun or self._draining:
                 self._release(entry, entry.call.lost, batch)  # it never heard of it
                 continue
             if next(iter(runner.held)) == claim.id:
@@ -368,27 +394,40 @@ class Broker:
 
     def _drop(self, id: str, out: list[Instruction]) -> None:
         """Forget a call that the ledger did not let us move; who waits must look there."""
-        self._entries.pop(id, None)
+        self._forget(id)
         for client in self._waiters.get(id, ()):
             out.append(Send(client, Unsure([id])))
 
+    def _forget(self, id: str) -> None:
+        entry = self._entries.pop(id, None)
+        if entry is not None:
+            self._let_go(entry)
+
     # What becomes of runners
 
-    def _runner_up(self, event: RunnerUp, now: Instant, batch: Batch) -> None:
+    def _runner_up(
+        self, event: RunnerUp, now: Instant, batch: Batch, out: list[Instruction]
+    ) -> None:
         runner = self._runners.get(event.runner)
         if runner is None:
             runner = self._runners[event.runner] = _Runner(event.runner, event.worker, event.queues)
         runner.up, runner.worker, runner.queues = True, event.worker, event.queues
-        held = {(each.id, each.hand): each for each in event.held}
+        runner.missed_since = now.steady
+        runner.told = {(each.id, each.hand): each for each in event.held}
         for entry in list(runner.held.values()):
-            if entry.phase == CLAIMED:
-                continue
-            mine = held.get((entry.call.id, entry.call.hand))
-            if mine is None:
-                self._release(entry, entry.call.lost, batch)  # disowned: it never arrived
-            else:
-                entry.phase = HANDED
-                entry.begun = now.steady if mine.begun else None
+            if entry.phase != CLAIMED:
+                self._compare(entry, runner, now, batch)
+        if runner.worker_gone or self._draining:
+            out.append(Send(runner.id, Leave()))
+
+    def _compare(self, entry: _Entry, runner: _Runner, now: Instant, batch: Batch) -> None:
+        """Go on with a call that its runner had when it dialled, or release it."""
+        mine = runner.told.get((entry.call.id, entry.call.hand))
+        if mine is None:
+            self._release(entry, entry.call.lost, batch)  # disowned: it never arrived
+        else:
+            entry.phase = HANDED
+            entry.begun = now.steady if mine.begun else None
 
     def _line_ended(self, peer: str, whole: bool, now: Instant, batch: Batch) -> None:
         for id in self._clients.pop(peer, ()):
@@ -396,7 +435,8 @@ class Broker:
         runner = self._runners.get(peer)
         if runner is None:
             return
-        runner.up, runner.down_since, runner.overrun = False, now.steady, False
+        runner.up, runner.missed_since, runner.overrun = False, now.steady, False
+        runner.told.clear()
         for entry in list(runner.held.values()):
             if entry.phase == HANDED:
                 if whole and entry.begun is None:
@@ -408,16 +448,20 @@ class Broker:
         elif not runner.held:
             del self._runners[peer]
 
-    def _worker_gone(self, worker: str, now: Instant, batch: Batch) -> None:
+    def _worker_gone(self, worker: str, now: Instant, batch: Batch, out: list[Instruction]) -> None:
         for runner in [each for each in self._runners.values() if each.worker == worker]:
             runner.worker_gone = True
-            if not runner.up:
+            if runner.up:
+                runner.missed_since = now.steady
+                out.append(Send(runner.id, Recall()))
+                out.append(Send(runner.id, Leave()))
+            else:
                 self._decide(runner, now, batch)
 
     def _decide(self, runner: _Runner, now: Instant, batch: Batch) -> None:
         """End the doubt about the calls of a runner that is dead: they had begun."""
         for entry in list(runner.held.values()):
-            if entry.phase != DOUBTED:
+            if entry.phase == CLAIMED:
                 continue
             call = entry.call
             if call.acks_late and call.lost + 1 < self.rules.max_lost:
@@ -429,23 +473,25 @@ class Broker:
         if not runner.held:
             self._runners.pop(runner.id, None)
 
-    def _find(self, in_flight: Iterable[InFlight], now: Instant) -> None:
+    def _find(self, in_flight: Iterable[InFlight], now: Instant, batch: Batch) -> None:
         for call, runner_id, worker in in_flight:
             if call.id in self._entries:
                 continue
             runner = self._runners.get(runner_id)
             if runner is None:
                 runner = self._runners[runner_id] = _Runner(
-                    runner_id, worker, (), up=False, down_since=now.steady
+                    runner_id, worker, (), up=False, missed_since=now.steady
                 )
             entry = self._entries[call.id] = _Entry(call)
             entry.phase, entry.runner = DOUBTED, runner
             runner.held[call.id] = entry
+            if runner.up:
+                self._compare(entry, runner, now, batch)
 
     def _look_at_runners(self, now: Instant, batch: Batch, out: list[Instruction]) -> None:
         for runner in list(self._runners.values()):
-            if not runner.up:
-                if now.steady - runner.down_since >= self.rules.worker_gone:
+            if not runner.up or runner.worker_gone:
+                if now.steady - runner.missed_since >= self.rules.worker_gone:
                     self._decide(runner, now, batch)
             elif self._overruns(runner, now):
                 runner.overrun = True
@@ -465,7 +511,7 @@ class Broker:
         """Claim ready calls for runners that have room, the emptiest first, in equal shares."""
         if not self._backlog or self._draining:
             return
-        free = [each for each in self._runners.values() if each.up and not each.worker_gone]
+        free = [each for each in self._runners.values() if each.takes_calls]
         free.sort(key=lambda runner: runner.load)
         share = max(1, math.ceil(len(self._backlog) / len(free))) if free else 0
         while free and self._backlog:
@@ -487,8 +533,8 @@ class Broker:
                 return taken
             call = self._backlog.pop(queue, min(cost, 1.0))
             entry = self._entries.get(call.id)
-            if entry is None or entry.phase != READY:
-                continue  # it ended, or was offered twice, while it stood here
+            if entry is None or entry.phase != READY or entry.call is not call:
+                continue  # it ended while it stood here
             entry.call = call = call._replace(hand=call.hand + 1)
             entry.phase, entry.runner, entry.begun, entry.cost = CLAIMED, runner, None, cost
             runner.held[call.id] = entry
@@ -536,11 +582,17 @@ class Broker:
         if self._due:
             wakes.append(now.steady + max(0.0, self._due[0][0] - now.wall))
         wakes.extend(
-            max(now.steady, each.down_since + self.rules.worker_gone)
+            max(now.steady, each.missed_since + self.rules.worker_gone)
             for each in self._runners.values()
-            if not each.up
+            if not each.up or each.worker_gone
         )
         return min(wakes, default=None)
+
+
+def _is_outdated(entry: _Entry, call: Call) -> bool:
+    """Tell whether the ledger, which has *call* waiting, is further than what is known here."""
+    known = entry.call.hand - (entry.phase == CLAIMED)
+    return (call.attempt, call.hand) > (entry.call.attempt, known)
 
 
 def _is_out(entry: _Entry, hand: int) -> bool:

@@ -88,6 +88,11 @@ class AsyncResult:
         return self._job().traceback
 
     @property
+    def date_done(self) -> datetime | None:
+        """When the job ended, in UTC; None before."""
+        return self._job().finished
+
+    @property
     def name(self) -> str:
         """The task's name."""
         return self._job().task
@@ -140,14 +145,14 @@ class AsyncResult:
 
     def _first_error(self) -> BaseException | None:
         """Return the exception of the job furthest back that failed, if one did."""
+        before: list[AsyncResult | GroupResult] = []
         parent = self.parent
-        if parent is None:
-            return None
-        earlier = parent._first_error()
-        if earlier is not None:
-            return earlier
-        jobs = self.app.store.fetch(list(_leaves(parent)))
-        for id in _leaves(parent):
+        while parent is not None:
+            before.append(parent)
+            parent = parent.parent
+        ids = [id for each in reversed(before) for id in _leaves(each)]
+        jobs = self.app.store.fetch(ids) if ids else {}
+        for id in ids:
             job = jobs.get(id)
             if job is not None and job.state in PROPAGATE_STATES:
                 return _exception(job)

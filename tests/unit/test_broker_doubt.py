@@ -1,0 +1,465 @@
+"""What becomes of calls when lines end, workers go, runners dial again and leaders change."""
+
+from __future__ import annotations
+
+import pytest
+
+from dask_facade.broker import Drain, Event, Found, LineEnded, Tick, WorkerGone
+from dask_facade.exceptions import WorkerLostError
+from dask_facade.jobs import Batch
+from dask_facade.messages import Ack, Begun, Call, Held, Leave, Offer, Recall, Report, Returned
+from dask_facade.serialization import load_exception
+from dask_facade.states import FAILURE, RECEIVED, SUCCESS
+from tests.unit.stage import Stage, end_of, ids, new_job
+
+WORKER_GONE = 60.0
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def hand(stage: Stage, *names: str, acks_late: bool = False) -> list[Call]:
+    """Let runner r have these calls in its window."""
+    stage.measure("task", 0.001)
+    stage.runner("r", worker="w")
+    stage.offer(*[new_job(name, acks_late=acks_late) for name in names])
+    stage.settle()
+    return stage.handed("r")
+
+
+def wait(stage: Stage, seconds: float) -> None:
+    stage.now += seconds
+    stage.step(Tick())
+    stage.settle()
+
+
+# A line ends: what had not begun goes elsewhere, what may have begun is in doubt
+
+
+@pytest.mark.parametrize(
+    ("begun", "whole", "elsewhere"),
+    [
+        ((), True, ["b", "c"]),  # a needs no mark: it counts as begun
+        (("b",), True, ["c"]),
+        (("b", "c"), True, []),
+        ((), False, []),  # marks may have been lost
+        (("b",), False, []),
+    ],
+)
+def test_what_surely_had_not_begun_goes_to_another_runner_at_once(
+    stage: Stage, begun: tuple[str, ...], whole: bool, elsewhere: list[str]
+) -> None:
+    calls = {call.id: call for call in hand(stage, "a", "b", "c")}
+    stage.runner("s", worker="v")
+    done = "a"
+    for id in begun:
+        stage.run("r", calls[done])
+        stage.hear("r", Begun(id, 1))
+        done = id
+
+    stage.end("r", whole=whole)
+    stage.settle()
+
+    assert [(call.id, call.hand) for call in stage.handed("s")] == [(id, 2) for id in elsewhere]
+
+
+def test_what_may_have_begun_waits_for_its_runner(stage: Stage) -> None:
+    hand(stage, "a")
+    stage.runner("s", worker="v")
+
+    stage.end("r")
+    wait(stage, WORKER_GONE - 1)
+
+    assert stage.row("a").state == RECEIVED
+    assert stage.handed("s") == []
+
+
+def test_a_claim_on_its_way_when_the_line_ends_is_given_up(stage: Stage) -> None:
+    stage.runner("r")
+    stage.offer(new_job("a"))
+
+    stage.end("r")
+    stage.settle()
+    stage.runner("s")
+    stage.settle()
+
+    assert stage.handed("r") == []
+    assert [(call.id, call.hand) for call in stage.handed("s")] == [("a", 2)]
+
+
+# Doubt is decided
+
+
+@pytest.mark.parametrize("gone_first", [False, True])
+def test_a_call_that_may_have_begun_fails_with_its_worker(stage: Stage, gone_first: bool) -> None:
+    hand(stage, "a")
+    events: list[Event] = [LineEnded("r", whole=False), WorkerGone("w")]
+
+    for event in reversed(events) if gone_first else events:
+        stage.step(event)
+    stage.settle()
+
+    job = stage.row("a")
+    assert job.state == FAILURE
+    assert job.result is not None
+    assert isinstance(load_exception(job.result), WorkerLostError)
+    assert "w" in job.result_preview
+    assert "a" in job.result_preview
+
+
+def test_a_runner_without_a_line_counts_as_dead_after_a_minute(stage: Stage) -> None:
+    hand(stage, "a")
+    stage.end("r")
+    wake = stage.broker.wake
+    wait(stage, WORKER_GONE)
+
+    assert wake == pytest.approx(stage.now)
+    assert stage.row("a").state == FAILURE
+
+
+@pytest.mark.parametrize("acks_late", [False, True])
+def test_a_call_with_acks_late_runs_again_at_most_max_lost_times(acks_late: bool) -> None:
+    stage = Stage()
+    stage.offer(new_job("a", acks_late=acks_late))
+    times = 0
+
+    while stage.row("a").state != FAILURE:
+        times += 1
+        stage.runner(f"r{times}", worker="w")
+        stage.settle()
+        assert [(call.hand, call.lost) for call in stage.handed(f"r{times}")] == [
+            (times, times - 1)
+        ]
+        stage.end(f"r{times}")
+        stage.step(WorkerGone("w"))
+        stage.settle()
+
+    assert times == (3 if acks_late else 1)
+
+
+def test_runners_of_other_workers_are_left_alone(stage: Stage) -> None:
+    hand(stage, "a")
+
+    stage.step(WorkerGone("v"))
+    stage.end("r")
+    stage.settle()
+
+    assert stage.row("a").state == RECEIVED
+
+
+def test_a_worker_that_dask_removed_gets_nothing_more_and_is_told_to_leave(stage: Stage) -> None:
+    hand(stage, "a", "b")
+
+    stage.step(WorkerGone("w"))
+    stage.hear("r", Returned([("b", 1)]))
+    stage.settle()
+
+    assert stage.said["r"][-2:] == [Recall(), Leave()]
+    assert ids(stage.handed("r")) == ["a", "b"]
+
+
+def test_a_claim_on_its_way_when_dask_removes_the_worker_is_given_up(stage: Stage) -> None:
+    stage.runner("r", worker="w")
+    stage.offer(new_job("a"))
+
+    stage.step(WorkerGone("w"))
+    stage.runner("s", worker="v")
+    stage.settle()
+
+    assert stage.handed("r") == []
+    assert ids(stage.handed("s")) == ["a"]
+
+
+def test_a_call_may_end_on_a_worker_that_dask_removed(stage: Stage) -> None:
+    (call,) = hand(stage, "a")
+
+    stage.step(WorkerGone("w"))
+    wait(stage, WORKER_GONE - 1)
+    stage.run("r", call)
+    stage.settle()
+
+    assert stage.row("a").state == SUCCESS
+
+
+def test_a_worker_that_dask_removed_is_not_waited_for_without_end(stage: Stage) -> None:
+    hand(stage, "a")  # its process stands still, or a child of it keeps the line open
+
+    stage.step(WorkerGone("w"))
+    stage.settle()
+    wait(stage, WORKER_GONE)
+
+    assert stage.row("a").state == FAILURE
+
+
+# A runner dials again
+
+
+def test_a_call_that_its_runner_still_has_goes_on(stage: Stage) -> None:
+    (call,) = hand(stage, "a")
+    stage.end("r", whole=False)
+
+    stage.runner("r", worker="w", held=[Held("a", 1, 1, begun=True)])
+    wait(stage, 2 * WORKER_GONE)
+    stage.run("r", call)
+    stage.settle()
+
+    assert stage.row("a").state == SUCCESS
+
+
+def test_a_call_that_its_runner_disowns_had_not_begun(stage: Stage) -> None:
+    hand(stage, "a")
+    stage.end("r", whole=False)
+
+    stage.runner("r", worker="w")
+    stage.settle()
+
+    assert [(call.id, call.hand, call.lost) for call in stage.handed("r")] == [
+        ("a", 1, 0),
+        ("a", 2, 0),
+    ]
+
+
+def test_a_runner_may_dial_before_the_end_of_its_old_line_is_seen(stage: Stage) -> None:
+    hand(stage, "a", "b")
+
+    stage.runner("r", worker="w", held=[Held("a", 1, 1, begun=True)])
+    stage.settle()
+
+    assert [(call.id, call.hand) for call in stage.handed("r")] == [("a", 1), ("b", 1), ("b", 2)]
+
+
+def test_a_claim_on_its_way_outlasts_a_change_of_line(stage: Stage) -> None:
+    stage.runner("r")
+    stage.offer(new_job("a"))
+
+    stage.end("r")
+    stage.runner("r")
+    stage.settle()
+
+    assert [(call.id, call.hand) for call in stage.handed("r")] == [("a", 1)]
+
+
+def test_what_was_decided_is_not_reopened_when_the_runner_dials(stage: Stage) -> None:
+    (call,) = hand(stage, "a")
+    stage.end("r", whole=False)
+    wait(stage, WORKER_GONE)
+
+    stage.runner("r", worker="w", held=[Held("a", 1, 1, begun=True)])
+    stage.run("r", call)
+    stage.settle()
+
+    assert stage.row("a").state == FAILURE
+    assert stage.heard("r", Ack) == [Ack([("a", 1)])]
+
+
+def test_a_runner_whose_worker_was_removed_is_told_to_leave_when_it_dials(stage: Stage) -> None:
+    stage.runner("r", worker="w")
+    stage.offer(new_job("a"))
+    stage.step(WorkerGone("w"))
+    stage.end("r", whole=False)
+
+    stage.runner("r", worker="w")
+    stage.settle()
+
+    assert stage.said["r"][-1] == Leave()
+    assert stage.handed("r") == []
+
+
+def test_a_new_runner_at_the_address_of_a_removed_worker_is_served(stage: Stage) -> None:
+    hand(stage, "a")
+    stage.step(WorkerGone("w"))
+    stage.end("r", whole=False)
+
+    stage.runner("s", worker="w")
+    stage.offer(new_job("b"))
+    stage.settle()
+
+    assert stage.heard("s", Leave) == []
+    assert ids(stage.handed("s")) == ["b"]
+
+
+def test_a_late_failure_of_a_lost_run_leaves_the_next_runner_usable(stage: Stage) -> None:
+    (call,) = hand(stage, "a", acks_late=True)
+    stage.end("r", whole=False)
+    stage.runner("s", worker="v")
+    stage.now += WORKER_GONE
+    stage.step(Tick())
+    stage.commit()  # released: now it is claimed for s
+
+    stage.runner("r", worker="w", held=[Held("a", 1, 1, begun=True)])
+    stage.hear("r", Report([end_of(call, FAILURE)]))
+    stage.settle()
+    stage.offer(new_job("b", task="other"))
+    stage.offer(new_job("c", task="other"))
+    stage.settle()
+
+    assert stage.row("a").state == FAILURE
+    assert ids(stage.handed("r")[1:]) + ids(stage.handed("s")) in (["b", "c"], ["c", "b"])
+
+
+# A runner leaves by itself
+
+
+def test_a_runner_that_leaves_gets_nothing_more(stage: Stage) -> None:
+    stage.runner("r")
+    stage.offer(new_job("a"))  # its claim is on its way
+
+    stage.hear("r", Leave())
+    said = list(stage.said["r"])
+    stage.settle()
+    stage.runner("s")
+    stage.settle()
+
+    assert said == [Leave()]  # nothing is on its way to it behind this
+    assert stage.handed("r") == []
+    assert ids(stage.handed("s")) == ["a"]
+
+
+# Another leader
+
+
+def test_what_an_earlier_leader_had_handed_out_is_in_doubt(stage: Stage) -> None:
+    hand(stage, "a")
+    stage.take_over()
+
+    stage.step(Found(stage.desk.in_flight()))
+    stage.runner("s", worker="v")
+    wait(stage, WORKER_GONE - 1)
+    before = stage.row("a").state
+    wait(stage, 1)
+
+    assert before == RECEIVED
+    assert stage.row("a").state == FAILURE
+    assert stage.handed("s") == []
+
+
+def test_what_an_earlier_leader_had_handed_out_fails_with_its_worker(stage: Stage) -> None:
+    hand(stage, "a")
+    stage.take_over()
+
+    stage.step(Found(stage.desk.in_flight()))
+    stage.step(WorkerGone("w"))
+    stage.settle()
+
+    assert stage.row("a").state == FAILURE
+
+
+@pytest.mark.parametrize("found_first", [True, False])
+def test_runners_of_an_earlier_leader_go_on_under_the_next(stage: Stage, found_first: bool) -> None:
+    begun, _ = hand(stage, "begun", "disowned")
+    stage.take_over()
+
+    held = [Held("begun", 1, 1, begun=True)]
+    if found_first:
+        stage.step(Found(stage.desk.in_flight()))
+    stage.runner("r", worker="w", held=held)
+    if not found_first:
+        stage.step(Found(stage.desk.in_flight()))
+    stage.run("r", begun)
+    stage.settle()
+
+    assert stage.row("begun").state == SUCCESS
+    assert [(call.id, call.hand) for call in stage.handed("r")] == [("disowned", 2)]
+
+
+def test_a_report_that_overtakes_what_the_leader_finds_leaves_its_runner_usable(
+    stage: Stage,
+) -> None:
+    (call,) = hand(stage, "a")
+    stage.take_over()
+    stage.runner("r", worker="w", held=[Held("a", 1, 1, begun=True)])
+    found = Found(stage.desk.in_flight())
+
+    stage.run("r", call)
+    stage.step(found)
+    stage.settle()
+    stage.offer(new_job("b"))
+    stage.settle()
+
+    assert stage.row("a").state == SUCCESS
+    assert ids(stage.handed("r")) == ["b"]
+    assert stage.heard("r", Ack) == [Ack([("a", 1)])]
+
+
+def test_what_this_leader_handed_out_is_not_in_doubt(stage: Stage) -> None:
+    (call,) = hand(stage, "a")
+
+    stage.step(Found(stage.desk.in_flight()))
+    wait(stage, WORKER_GONE)
+    stage.run("r", call)
+    stage.settle()
+
+    assert stage.row("a").state == SUCCESS
+
+
+def test_a_claim_whose_answer_was_lost_is_found_and_handed_anew(stage: Stage) -> None:
+    stage.runner("r")
+    stage.offer(new_job("a"))
+    stage.desk.write(stage.epoch, stage.unwritten[0])  # committed, but nobody heard of it
+
+    stage.settle()
+    stage.step(Found(stage.desk.in_flight()))
+    stage.settle()
+
+    assert [(call.id, call.hand) for call in stage.handed("r")] == [("a", 2)]
+
+
+# The end in order
+
+
+def test_nothing_is_handed_out_while_draining(stage: Stage) -> None:
+    hand(stage, "a")
+
+    stage.step(Drain())
+    stage.offer(new_job("b"))
+    stage.runner("s")
+    stage.settle()
+
+    assert stage.said["r"][-1] == Leave()
+    assert stage.said["s"] == [Leave()]
+    assert stage.handed("s") == []
+
+
+def test_a_claim_on_its_way_is_given_up_when_draining(stage: Stage) -> None:
+    stage.runner("r")
+    stage.offer(new_job("a"))
+
+    stage.step(Drain())
+    stage.settle()
+
+    assert stage.handed("r") == []
+    assert stage.broker.in_flight == 0
+    stage.take_over()
+    stage.now += 10
+    assert [call.hand for call in stage.desk.take_up(stage.epoch, 1, 2, 10)] == [1]
+
+
+def test_draining_is_over_when_nothing_is_in_flight(stage: Stage) -> None:
+    first, _ = hand(stage, "a", "b")
+    stage.hear("submitter", Offer(stage.submit(new_job("c", due=stage.now + 1))))
+    counts = [stage.broker.in_flight]
+
+    stage.step(Drain())
+    stage.hear("r", Returned([("b", 1)]))
+    counts.append(stage.broker.in_flight)
+    stage.settle()
+    counts.append(stage.broker.in_flight)
+    stage.run("r", first)
+    counts.append(stage.broker.in_flight)
+    stage.settle()
+
+    assert counts == [2, 2, 1, 1]
+    assert stage.broker.in_flight == 0
+
+
+def test_a_job_that_ended_while_it_stood_in_line_is_not_in_flight(stage: Stage) -> None:
+    (call,) = stage.offer(new_job("a"))
+    failure = end_of(call, FAILURE)
+
+    stage.hear("r", Report([failure]))
+    stage.settle()
+
+    assert stage.desk.write(stage.epoch, Batch(outcomes=[failure])).outcomes == ()
+    assert stage.broker.in_flight == 0
