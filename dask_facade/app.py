@@ -149,16 +149,28 @@ class DaskFacade:
                 lambda created: client.offer(calls_of(plan.jobs, created, waiting)),
             )
         ignored = frozenset(job.id for job in plan.jobs if job.ignore_result)
-        return self._result(plan.ending, ignored)
+        return self._result(plan.ending, ignored, {})
 
-    def _result(self, ending: Ending, ignored: Set[str]) -> result.AsyncResult | GroupResult:
-        parent = None if ending.parent is None else self._result(ending.parent, ignored)
-        match ending:
-            case One(id):
-                return result.AsyncResult(id, parent, app=self, ignored=id in ignored)
-            case Many(group_id, members):
-                results = [self._result(member, ignored) for member in members]
-                return GroupResult(group_id, results, parent, app=self)
+    def _result(
+        self, ending: Ending, ignored: Set[str], made: dict[int, result.AsyncResult | GroupResult]
+    ) -> result.AsyncResult | GroupResult:
+        """Return the result of *ending*, with those before it as its parents, each made once."""
+        steps: list[Ending] = []
+        step: Ending | None = ending
+        while step is not None and id(step) not in made:
+            steps.append(step)
+            step = step.parent
+        for step in reversed(steps):
+            parent = None if step.parent is None else made[id(step.parent)]
+            match step:
+                case One(job_id):
+                    made[id(step)] = result.AsyncResult(
+                        job_id, parent, app=self, ignored=job_id in ignored
+                    )
+                case Many(group_id, members):
+                    results = [self._result(member, ignored, made) for member in members]
+                    made[id(step)] = GroupResult(group_id, results, parent, app=self)
+        return made[id(ending)]
 
 
 Celery = DaskFacade
@@ -167,6 +179,6 @@ Celery = DaskFacade
 def _import_related(package: str, related_name: str) -> None:
     """Import ``package.related_name`` if there is one."""
     name = f"{package}.{related_name}" if related_name else package
-    importlib.import_module(package)
-    if importlib.util.find_spec(name) is not None:
+    found = importlib.import_module(package)
+    if hasattr(found, "__path__") and importlib.util.find_spec(name) is not None:
         importlib.import_module(name)

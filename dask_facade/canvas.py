@@ -129,6 +129,9 @@ class Signature(dict[str, Any]):
             return NotImplemented
         return _join([self, other])
 
+    def __ior__(self, other: Any) -> Signature:  # type: ignore[override]  # not a dict's merge
+        return self.__or__(other)
+
     def __repr__(self) -> str:
         parts = [repr(arg) for arg in self.args]
         parts += [f"{name}={value!r}" for name, value in self.kwargs.items()]
@@ -159,9 +162,9 @@ class chain(Signature):
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Signature:
         """Return a copy; *args* and *kwargs* go to the first step."""
-        first = [step.clone(args, kwargs) for step in self.tasks[:1]]
         copy = chain(**{**self.options, **options})
-        copy.tasks.extend(first + self.tasks[1:])
+        copy.tasks.extend(step.clone(args, kwargs) for step in self.tasks[:1])
+        copy.tasks.extend(step.clone() for step in self.tasks[1:])
         return copy
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -213,14 +216,17 @@ class chord(Signature):
     shape = "chord"
 
     def __init__(self, header: Any, body: Signature | None = None, **options: Any) -> None:
-        parts = header.tasks if isinstance(header, group) else _listed((header,))
-        super().__init__("celery.chord", (), {"header": group(*parts), "body": body}, options)
+        whole = header if isinstance(header, group) else group(*_listed((header,)))
+        parts: dict[str, Any] = {
+            "header": group(*whole.tasks, **whole.options),
+            "body": None if body is None else Signature.from_dict(body),
+        }
+        super().__init__("celery.chord", (), parts, options)
 
     @classmethod
     def _from_dict(cls, form: Mapping[str, Any]) -> Signature:
-        body = form["kwargs"]["body"]
         header = Signature.from_dict(form["kwargs"]["header"])
-        return _restored(cls(header, None if body is None else Signature.from_dict(body)), form)
+        return _restored(cls(header, form["kwargs"]["body"]), form)
 
     @property
     def header(self) -> group:
@@ -236,7 +242,8 @@ class chord(Signature):
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Signature:
         """Return a copy; *args* and *kwargs* go to every member of the header."""
-        return chord(self.header.clone(args, kwargs), self.body, **{**self.options, **options})
+        body = None if self.body is None else self.body.clone()
+        return chord(self.header.clone(args, kwargs), body, **{**self.options, **options})
 
     def __call__(self, body: Signature | None = None, **options: Any) -> Any:
         """Submit it, with *body* if it has none yet."""
@@ -265,15 +272,27 @@ def _listed(tasks: tuple[Any, ...]) -> list[Signature]:
 
 
 def _steps(signatures: Iterable[Signature]) -> list[Signature]:
-    """Return the steps of a chain: chains in it flattened, a group with a successor as a chord."""
+    """Return the steps of a chain: chains in it flattened, a group with a successor as a chord.
+
+    A chain with options stays whole, since they are those of its steps. A group of one that
+    follows a task is that one.
+    """
     steps: list[Signature] = []
     for each in signatures:
-        for step in each.tasks if isinstance(each, chain) else [each]:
+        for step in each.tasks if isinstance(each, chain) and not each.options else [each]:
             if steps and isinstance(steps[-1], group):
-                steps[-1] = chord(steps[-1], step, **steps[-1].options)
+                steps[-1] = chord(steps[-1], step)
+            elif steps and isinstance(step, group) and len(step.tasks) == 1:
+                steps.append(_only_member(step))
             else:
                 steps.append(step)
     return steps
+
+
+def _only_member(whole: group) -> Signature:
+    (member,) = whole.tasks
+    options = {name: value for name, value in whole.options.items() if name != "task_id"}
+    return member.clone(**{**options, **member.options})
 
 
 def _join(signatures: Iterable[Signature]) -> Signature:

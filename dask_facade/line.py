@@ -15,10 +15,21 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from dask_facade.exceptions import LineClosed, LineRefused, MalformedMessage
-from dask_facade.messages import Hello, Message, Refusal, Welcome, pack, unpack
+from dask_facade.messages import (
+    Hand,
+    Hello,
+    Message,
+    Offer,
+    Push,
+    Refusal,
+    Report,
+    Welcome,
+    pack,
+    unpack,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +47,8 @@ def token(secret: bytes, role: str, identity: str) -> str:
 
 def is_token(secret: bytes, hello: Hello) -> bool:
     """Tell whether the token in *hello* was made with *secret*."""
-    return hmac.compare_digest(token(secret, hello.role, hello.identity), hello.token)
+    made = token(secret, hello.role, hello.identity)
+    return hmac.compare_digest(made.encode(), hello.token.encode())
 
 
 def frame(message: Message) -> bytes:
@@ -45,6 +57,19 @@ def frame(message: Message) -> bytes:
     if len(body) > FRAME_LIMIT:
         raise MalformedMessage(f"{type(message).__name__} of {len(body):,} bytes is too long")
     return _HEAD.pack(len(body)) + body
+
+
+def frames(message: Message) -> bytes:
+    """Return *message* as it stands on a line: in several frames where one is too small for it."""
+    try:
+        return frame(message)
+    except MalformedMessage:
+        match message:
+            case Offer(parts) | Hand(parts) | Push(parts) | Report(parts) if len(parts) > 1:
+                kind: Callable[[Any], Message] = type(message)
+                middle = len(parts) // 2
+                return frames(kind(parts[:middle])) + frames(kind(parts[middle:]))
+        raise
 
 
 class Frames:
@@ -98,7 +123,7 @@ class DialledLine:
 
     def send(self, *messages: Message) -> None:
         """Write *messages* in one piece; raise LineClosed. Blocks while the other end is slow."""
-        data = b"".join(map(frame, messages))
+        data = b"".join(map(frames, messages))
         with self._lock:
             try:
                 self._connection.sendall(data)
@@ -112,7 +137,7 @@ class DialledLine:
         False, and nothing is sent, when POST_LIMIT bytes are waiting already. Raises LineClosed.
         A line is either sent to or posted to, not both.
         """
-        data = frame(message)
+        data = frames(message)
         with self._lock:
             if self._flushing:
                 if len(self._unsent) + len(data) > POST_LIMIT:
@@ -143,6 +168,7 @@ class DialledLine:
                 self._connection.sendall(data)
             except OSError:
                 with self._lock:
+                    self._flushing = False  # the next one to post learns that the line is gone
                     self._shut()
                 return
 
@@ -154,6 +180,10 @@ class DialledLine:
             self._connection.close()
         elif self._reader is not threading.current_thread():
             self._reader.join(HANDSHAKE_TIMEOUT)
+
+    def abandon(self) -> None:
+        """Let go of the line without ending it: in a forked child, it is the parent's."""
+        self._connection.close()
 
     def _shut(self) -> None:
         try:
@@ -195,12 +225,12 @@ def dial(
             continue
         try:
             return _shake_hands(connection, hello)
-        except (OSError, MalformedMessage, LineClosed) as error:
-            connection.close()
-            failures.append(f"{address}: {error}")
         except LineRefused:
             connection.close()
             raise
+        except (OSError, MalformedMessage) as error:
+            connection.close()
+            failures.append(f"{address}: {error}")
     raise LineClosed("no dispatcher answers at " + ("; ".join(failures) or "any address"))
 
 

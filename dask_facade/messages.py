@@ -7,7 +7,8 @@ what msgpack returns costs a quarter of a frozen dataclass.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from operator import contains
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgpack
 
@@ -232,13 +233,23 @@ _KINDS: tuple[type[Message], ...] = (
     Leave,
 )
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
-_MEMBERS: dict[type[Message], tuple[int, type[Call] | type[Outcome] | type[Held]]] = {
-    Offer: (0, Call),
-    Hand: (0, Call),
-    Push: (0, Outcome),
-    Report: (0, Outcome),
+
+
+class _Handed(NamedTuple):
+    id: str
+    hand: int
+
+
+_MEMBERS: dict[type, tuple[int, type]] = {
     Hello: (7, Held),
+    Offer: (0, Call),
+    Push: (0, Outcome),
+    Hand: (0, Call),
+    Returned: (0, _Handed),
+    Report: (0, Outcome),
+    Ack: (0, _Handed),
 }
+"""Where a message has others within it, and what they are."""
 
 
 def pack(message: Message) -> bytes:
@@ -249,34 +260,63 @@ def pack(message: Message) -> bytes:
 def unpack(data: bytes | bytearray) -> Message:
     """Return the message in *data*; raise MalformedMessage where there is none."""
     try:
-        tag, *fields = msgpack.unpackb(data, strict_map_key=True)
-        kind = _KINDS[tag]
-        members = _MEMBERS.get(kind)
-        if members is not None:
-            index, member = members
-            fields[index] = [member(*each) for each in fields[index]]
-        return _checked(kind(*fields))
+        array = msgpack.unpackb(data)
+        if type(array) is not list or type(array[0]) is not int or array[0] < 0:
+            raise TypeError("not an array that begins with the number of a kind")
+        kind, fields = _KINDS[array[0]], array[1:]
+        if kind in _MEMBERS:
+            place, member = _MEMBERS[kind]
+            fields[place] = _made(member, fields[place])
+        return _made(kind, [fields])[0]  # type: ignore[no-any-return]  # one of the kinds
     except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
         raise MalformedMessage(f"no message of version {VERSION}: {error}") from error
 
 
-def _checked(message: Any) -> Message:
-    """Refuse the types that would do harm further in: ids are keys, hands are compared."""
-    match message:
-        case Hello():
-            sound = all(type(each) is str for each in message[1:6])
-        case Wait(ids) | Unwait(ids):
-            sound = all(type(each) is str for each in ids)
-        case Offer(calls) | Hand(calls):
-            sound = all(type(each.id) is str and type(each.hand) is int for each in calls)
-        case Report(outcomes) | Push(outcomes):
-            sound = all(type(each.id) is str and type(each.hand) is int for each in outcomes)
-        case Returned(calls) | Ack(calls):
-            sound = all(type(id) is str and type(hand) is int for id, hand in calls)
-        case Begun() | Pull():
-            sound = type(message[0]) is str and type(message[1]) is int
-        case _:
-            sound = True
-    if not sound:
-        raise MalformedMessage(f"fields of the wrong type in {type(message).__name__}")
-    return message  # type: ignore[no-any-return]  # one of the kinds by construction
+def _made(kind: Any, rows: Any) -> list[Any]:
+    """Return a *kind* for each of *rows*; raise TypeError where a field has not its type.
+
+    Whoever has a token may say anything, and what is said is hashed, compared and written further
+    on: one text among the times of a heap stops all who use it.
+    """
+    sequences, known = _DECLARED[kind][1:]
+    made = []
+    for fields in rows:
+        types = tuple(map(type, fields))
+        if types not in known:
+            _check(kind, fields, types)
+        for place, element in sequences:
+            if fields[place] and not all(type(each) is element for each in fields[place]):
+                raise TypeError(f"not the fields of {kind.__name__}")
+        made.append(tuple.__new__(kind, fields))
+    return made
+
+
+def _check(kind: Any, fields: Any, types: tuple[type, ...]) -> None:
+    declared, _, known = _DECLARED[kind]
+    sound = type(fields) is list and len(types) == len(declared)
+    if not sound or not all(map(contains, declared, types)):
+        raise TypeError(f"not the fields of {kind.__name__}")
+    known.add(types)
+
+
+class _Declaration(NamedTuple):
+    types: tuple[frozenset[type], ...]  # what each field may be
+    sequences: tuple[tuple[int, type], ...]  # where plain values stand in a list, and their type
+    known: set[tuple[type, ...]]  # combinations that were found sound
+
+
+def _declaration(kind: type) -> _Declaration:
+    types: list[frozenset[type]] = []
+    sequences: list[tuple[int, type]] = []
+    for place, hint in enumerate(get_type_hints(kind).values()):
+        if get_origin(hint) is Sequence:
+            types.append(frozenset({list}))
+            if get_args(hint)[0] in (str, bytes):
+                sequences.append((place, get_args(hint)[0]))
+        else:
+            accepted = set(get_args(hint)) or {hint}
+            types.append(frozenset(accepted | {int} if float in accepted else accepted))
+    return _Declaration(tuple(types), tuple(sequences), set())
+
+
+_DECLARED = {kind: _declaration(kind) for kind in (*_KINDS, Call, Outcome, Held, _Handed)}

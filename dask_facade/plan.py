@@ -15,7 +15,7 @@ from dask_facade.exceptions import InvalidTaskId, PayloadTooLarge
 from dask_facade.jobs import Edge, NewJob
 from dask_facade.messages import Shape
 from dask_facade.registry import Runnable
-from dask_facade.serialization import dump_arguments, preview_arguments
+from dask_facade.serialization import dump_arguments, preview, preview_arguments, storable
 
 ID_LIMIT = 255
 
@@ -113,18 +113,53 @@ class _Compiler:
     ) -> Ending:
         if not steps:
             raise ValueError("an empty chain has nothing to run")
-        inner = {name: value for name, value in options.items() if name != "task_id"}
-        for step in steps[:-1]:
-            upstream = self.visit(step, upstream, None, inner)
-        return self.visit(steps[-1], upstream, group_id, options)
+        last = len(steps) - 1
+        for place, step in enumerate(steps):
+            inner = dict(options)
+            if place != last:
+                inner.pop("task_id", None)
+            if place != 0:  # what comes first is delayed, and all else with it
+                inner.pop("countdown", None)
+                inner.pop("eta", None)
+            end = self.visit(step, upstream, group_id if place == last else None, inner)
+            upstream = end
+        return end
 
     def _group(
         self, members: list[Signature], upstream: Ending | None, options: Mapping[str, Any]
-    ) -> Many:
-        inner = {name: value for name, value in options.items() if name != "task_id"}
-        group_id = options.get("task_id") or self.context.new_id()
-        ends = tuple(self.visit(member, upstream, group_id, inner) for member in members)
+    ) -> Ending:
+        group_id = self._id(options)
+        ends = tuple(self._members(members, upstream, group_id, options))
+        if len(ends) == 1 and isinstance(ends[0], Many):
+            return ends[0]
         return Many(group_id, ends, upstream)
+
+    def _members(
+        self,
+        members: list[Signature],
+        upstream: Ending | None,
+        group_id: str,
+        options: Mapping[str, Any],
+    ) -> Iterator[Ending]:
+        """Add the jobs of *members*; those of a group among them become members themselves."""
+        inner = {name: value for name, value in options.items() if name != "task_id"}
+        for member in members:
+            if isinstance(member, group):
+                nested = {**inner, **member.options}
+                yield from self._members(member.tasks, upstream, group_id, nested)
+            else:
+                yield self.visit(member, upstream, group_id, inner)
+
+    def _id(self, options: Mapping[str, Any]) -> str:
+        given = options.get("task_id")
+        if given is None:
+            return self.context.new_id()
+        if not isinstance(given, str) or not 0 < len(given) <= ID_LIMIT or storable(given) != given:
+            raise InvalidTaskId(
+                f"task_id must be a string of 1 to {ID_LIMIT} characters that can be stored, "
+                f"not {preview(given)}"
+            )
+        return given
 
     def _call(
         self,
@@ -134,11 +169,7 @@ class _Compiler:
         options: Mapping[str, Any],
     ) -> One:
         context = self.context
-        job_id = options.get("task_id")
-        if job_id is None:
-            job_id = context.new_id()
-        elif not isinstance(job_id, str) or not 0 < len(job_id) <= ID_LIMIT:
-            raise InvalidTaskId(f"task_id must be a string of 1 to {ID_LIMIT} characters")
+        job_id = self._id(options)
         task = context.task(signature.task)
         if self.root_id is None:
             self.root_id = job_id
@@ -172,10 +203,12 @@ class _Compiler:
         """Add the edges to *upstream*; return how its results enter the arguments."""
         if upstream is None:
             return Shape.NOTHING
-        takes = not signature.immutable
+        takes = has_results = not signature.immutable
+        parents, before = list(leaves(upstream)), upstream.parent
+        while not parents and before is not None:  # behind an empty group
+            parents, before, has_results = list(leaves(before)), before.parent, False
         self.edges.extend(
-            Edge(parent, job_id, position, takes)
-            for position, parent in enumerate(leaves(upstream))
+            Edge(parent, job_id, position, has_results) for position, parent in enumerate(parents)
         )
         if not takes:
             return Shape.NOTHING

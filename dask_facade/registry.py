@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from dask_facade.exceptions import NotRegistered
@@ -69,8 +70,11 @@ class TaskRegistry(Mapping[str, Any]):
         """Call the sources that have not been called yet; what they raise passes through."""
         with self._lock:
             while self._sources:
-                self._sources[0]()
-                del self._sources[0]
+                with ExitStack() as undo:
+                    source = self._sources.pop(0)  # now: it may look for tasks itself
+                    undo.callback(self._sources.insert, 0, source)
+                    source()
+                    undo.pop_all()
 
     def find(self, name: str) -> Any:
         """Return the task of this name; import what may define it. Raises NotRegistered."""

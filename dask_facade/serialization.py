@@ -12,6 +12,7 @@ import math
 import pickle
 import reprlib
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import cloudpickle
@@ -25,7 +26,7 @@ _WORDS = b"x"
 NONE = b"jnull"
 """None, as `dumps` writes it."""
 
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, ensure_ascii=False).encode
 _decode = json.JSONDecoder().decode
 _MASK = "********"
 _SECRETS = (
@@ -38,6 +39,7 @@ _SECRETS = (
     "authorization",
     "credential",
 )
+_SHOWN = 10  # elements of a collection in a preview
 PREVIEW_LIMIT = 1024
 """Characters of a preview, at most."""
 
@@ -45,9 +47,8 @@ PREVIEW_LIMIT = 1024
 def dumps(value: Any) -> bytes:
     """Return *value* as bytes; raise EncodeError, with its type, where that cannot be."""
     try:
-        if _is_lossless(value):
-            return _JSON + _encode(value).encode()
-        return _PICKLE + _pickle(value)
+        said = _said_in_json(value)
+        return _PICKLE + _pickle(value) if said is None else _JSON + said
     except Exception as error:  # reduce methods are the user's code and raise what they like
         raise EncodeError(
             f"a {type(value).__qualname__} cannot be serialised: {type(error).__name__}: {error}"
@@ -75,27 +76,37 @@ def dump_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
 
 def load_arguments(data: bytes) -> tuple[list[Any], dict[str, Any]]:
     """Return what `dump_arguments` got; raise DecodeError."""
-    args, kwargs = loads(data)
-    return args, kwargs
+    match loads(data):
+        case [list(args), dict(kwargs)]:
+            return args, kwargs
+    raise DecodeError("something else is stored where arguments belong")
 
 
-def dump_exception(error: BaseException) -> bytes:
-    """Return *error* as bytes that can be read back: itself if it survives, else its words."""
+def dump_exception(error: BaseException, *, limit: int | None = None) -> bytes:
+    """Return *error* as bytes that can be read back: itself if it survives, else its words.
+
+    Only its words are left, too, where it takes more than *limit* bytes.
+    """
     try:
         pickled = _pickle(error)
-        if type(pickle.loads(pickled)) is type(error):
+        small = limit is None or len(pickled) < limit
+        if small and type(pickle.loads(pickled)) is type(error):
             return _PICKLE + pickled
     except Exception:  # an exception of the user's own making may refuse in any way
         pass
-    words = [type(error).__module__, type(error).__qualname__, [_short(arg) for arg in error.args]]
-    return _WORDS + _encode(words).encode()
+    return _WORDS + _encode(_words(error)).encode()
 
 
 def load_exception(data: bytes) -> BaseException:
-    """Return the exception in *data*, or an UnpickleableExceptionWrapper that has its words."""
+    """Return the exception in *data*, or an UnpickleableExceptionWrapper that has its words.
+
+    Raises DecodeError.
+    """
     if data[:1] == _WORDS:
-        module, name, args = _decode(str(data[1:], "utf-8"))
-        return UnpickleableExceptionWrapper(module, name, tuple(args))
+        match loads(_JSON + data[1:]):
+            case [str(module), str(name), list(args)]:
+                return UnpickleableExceptionWrapper(module, name, tuple(map(str, args)))
+        raise DecodeError("something else is stored where the words of an exception belong")
     error = loads(data)
     if not isinstance(error, BaseException):
         raise DecodeError(f"a {type(error).__qualname__} is stored where an exception belongs")
@@ -104,19 +115,26 @@ def load_exception(data: bytes) -> BaseException:
 
 def preview(value: Any) -> str:
     """Return *value* for people to read: short, and without secrets."""
-    return _printable(_short(_masked(value)))
+    return _printable(_short(value))
 
 
 def preview_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """Return a call's arguments for people to read, as they stand between its parentheses."""
-    parts = [_short(_masked(arg)) for arg in args]
-    parts += [f"{name}={_short(_masked_item(name, value))}" for name, value in kwargs.items()]
+    parts = [_short(arg) for arg in args]
+    parts += [f"{name}={_short(_masked(name, value))}" for name, value in kwargs.items()]
     return _printable(", ".join(parts))
 
 
 def _pickle(value: Any) -> bytes:
     pickled: bytes = cloudpickle.dumps(value)
     return pickled
+
+
+def _said_in_json(value: Any) -> bytes | None:
+    try:
+        return _encode(value).encode() if _is_lossless(value) else None
+    except (ValueError, RecursionError):  # very long integers, lone surrogates; a list in itself
+        return None
 
 
 def _is_lossless(value: Any) -> bool:
@@ -133,22 +151,38 @@ def _is_lossless(value: Any) -> bool:
     return False
 
 
-def _masked(value: Any) -> Any:
-    if type(value) is dict:
-        return {key: _masked_item(key, each) for key, each in value.items()}
-    return value
+def _words(error: BaseException) -> list[Any]:
+    kind = type(error)
+    try:
+        args = [storable(_short(arg)) for arg in error.args[:_SHOWN]]
+    except Exception:  # it may have hidden its arguments
+        args = []
+    return [str(kind.__module__), kind.__qualname__, args]
 
 
-def _masked_item(name: Any, value: Any) -> Any:
-    if isinstance(name, str) and any(secret in name.lower() for secret in _SECRETS):
-        return _MASK
-    return _masked(value)
+def _masked(name: Any, value: Any) -> Any:
+    secret = isinstance(name, str) and any(each in name.lower() for each in _SECRETS)
+    return _MASK if secret else value
 
 
-_repr = reprlib.Repr()
-_repr.maxstring = _repr.maxother = 200
-_repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = _repr.maxfrozenset = 10
-_repr.maxlevel = 4
+class _Repr(reprlib.Repr):
+    """A repr of bounded length that masks what dicts have under the name of a secret."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxstring = self.maxother = 200
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = _SHOWN
+
+    def repr1(self, x: Any, level: int) -> str:
+        return self.repr_dict(x, level) if isinstance(x, dict) else super().repr1(x, level)
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        first = islice(x.items(), self.maxdict + 1)
+        return super().repr_dict({key: _masked(key, each) for key, each in first}, level)
+
+
+_repr = _Repr()
 
 
 def _short(value: Any) -> str:
@@ -159,9 +193,8 @@ def _short(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    if len(text) > PREVIEW_LIMIT:
-        text = text[: PREVIEW_LIMIT - 1] + "…"
-    return storable(text)
+    text = storable(text)
+    return text if len(text) <= PREVIEW_LIMIT else text[: PREVIEW_LIMIT - 1] + "…"
 
 
 def storable(text: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_facade import current
-from dask_facade.exceptions import PayloadTooLarge
+from dask_facade.exceptions import PayloadTooLarge, WorkerLostError
 from dask_facade.messages import Call, Outcome, Shape
 from dask_facade.registry import Runnable
 from dask_facade.serialization import (
@@ -45,7 +45,7 @@ class Execution:
                 raise PayloadTooLarge(f"the result of {call.task}", len(stored), self.result_limit)
             state, shown, trace = SUCCESS, preview(result), None
         except BaseException as error:  # the user's code, SystemExit included
-            stored, shown, trace = _failed(error)
+            stored, shown, trace = _failed(error, self.result_limit)
             state = FAILURE
         return Outcome(
             id=call.id,
@@ -94,13 +94,15 @@ class Execution:
             self.around()
 
 
-def _failed(error: BaseException) -> tuple[bytes, str, str]:
+def _failed(error: BaseException, limit: int) -> tuple[bytes, str, str]:
     """Return an exception as stored, as shown, and its traceback from the user's frames on."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__name__") in _OURS:
         trace = trace.tb_next
-    text = "".join(traceback.format_exception(type(error), error, trace))
-    return dump_exception(error), preview(error), storable(text[-TRACEBACK_LIMIT:])
+    text = storable("".join(traceback.format_exception(type(error), error, trace)))
+    if not isinstance(error, Exception):  # it must not end who reads the result
+        error = WorkerLostError(f"the task raised {preview(error)}, which ends a worker")
+    return dump_exception(error, limit=limit), preview(error), text[-TRACEBACK_LIMIT:]
 
 
 _OURS = (__name__, "dask_facade.task", "dask_facade.serialization", "dask_facade.registry")

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import pytest
+
+from dask_facade.canvas import Signature, chain, chord, group, signature
+from dask_facade.exceptions import NotRegistered
+
+
+def call(name, *args, **kwargs):
+    return Signature(name, args, kwargs)
+
+
+A, B, C, D, E = (call(name) for name in "abcde")
+
+
+def names(value):
+    """The tasks of a signature, as nested as it is."""
+    match value:
+        case chain():
+            return ["chain", *map(names, value.tasks)]
+        case group():
+            return ["group", *map(names, value.tasks)]
+        case chord():
+            return ["chord", names(value.header), names(value.body)]
+    return value.task
+
+
+SHAPES = [
+    (A, "a"),
+    (A | B, ["chain", "a", "b"]),
+    (chain(A), ["chain", "a"]),
+    (chain([A, B]), ["chain", "a", "b"]),
+    (chain(each for each in [A, B]), ["chain", "a", "b"]),
+    ((A | B) | (C | D), ["chain", "a", "b", "c", "d"]),
+    (A | (B | (C | D)), ["chain", "a", "b", "c", "d"]),
+    (chain(A, chain(B, chain(C, D)), E), ["chain", "a", "b", "c", "d", "e"]),
+    (group(A, B), ["group", "a", "b"]),
+    (group([A, B]), ["group", "a", "b"]),
+    (group(each for each in [A, B]), ["group", "a", "b"]),
+    (group(), ["group"]),
+    (group([]), ["group"]),
+    (A | group(B, C), ["chain", "a", ["group", "b", "c"]]),  # a task before a group: a chain
+    (group(A, B) | C, ["chord", ["group", "a", "b"], "c"]),  # a group before a task: a chord
+    (group(A) | B, ["chord", ["group", "a"], "b"]),  # also a group of one
+    (chain(group(A, B), C), ["chain", ["chord", ["group", "a", "b"], "c"]]),
+    (group(A, B) | group(C, D), ["chord", ["group", "a", "b"], ["group", "c", "d"]]),
+    (A | group(B, C) | D, ["chain", "a", ["chord", ["group", "b", "c"], "d"]]),
+    (A | group(B), ["chain", "a", "b"]),  # a group of one that follows a task is that one
+    (A | group(B) | C, ["chain", "a", "b", "c"]),
+    (chord([A, B], C), ["chord", ["group", "a", "b"], "c"]),
+    (chord((each for each in [A, B]), C), ["chord", ["group", "a", "b"], "c"]),
+    (chord(group(A, B), C), ["chord", ["group", "a", "b"], "c"]),
+    (chord(A, B), ["chord", ["group", "a"], "b"]),
+    (chord([A | B, C], D | E), ["chord", ["group", ["chain", "a", "b"], "c"], ["chain", "d", "e"]]),
+    (chord([A], B) | C, ["chain", ["chord", ["group", "a"], "b"], "c"]),
+    (A | chord([B], C), ["chain", "a", ["chord", ["group", "b"], "c"]]),
+    (group(group(A, B), C), ["group", ["group", "a", "b"], "c"]),
+]
+
+
+@pytest.mark.parametrize(("made", "shape"), SHAPES)
+def test_signatures_compose_as_celerys_do(made, shape):
+    assert names(made) == shape
+
+
+@pytest.mark.parametrize(("made", "shape"), SHAPES)
+def test_a_signature_passes_through_json(made, shape):
+    back = signature(json.loads(json.dumps(made)))
+
+    assert type(back) is type(made)
+    assert names(back) == shape
+    assert json.loads(json.dumps(back)) == json.loads(json.dumps(made))
+
+
+@pytest.mark.parametrize(("made", "shape"), SHAPES)
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_a_signature_can_be_copied_and_pickled(made, shape, duplicate):
+    back = duplicate(made)
+
+    assert names(back) == shape
+    assert back == made
+
+
+@pytest.mark.parametrize(("made", "shape"), SHAPES)
+def test_a_clone_shares_nothing_that_set_would_change(made, shape):
+    before = copy.deepcopy(made)
+
+    clone = made.clone()
+    mark_all(clone)
+
+    assert made == before
+    assert names(clone) == shape
+
+
+def mark_all(made):
+    made.set(queue="marked")
+    match made:
+        case chain() | group():
+            for each in made.tasks:
+                mark_all(each)
+        case chord():
+            mark_all(made.header)
+            mark_all(made.body)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [(A, B), (A | B, C), (group(A, B), C), (A, group(B)), (chord([A], B), C)]
+)
+def test_joining_changes_neither_side(left, right):
+    before = copy.deepcopy((left, right))
+
+    left | right
+
+    assert (left, right) == before
+
+
+def test_joining_in_place_makes_a_chain_too():
+    made = original = call("a")
+
+    made |= call("b")
+
+    assert names(made) == ["chain", "a", "b"]
+    assert original == call("a")
+
+
+@pytest.mark.parametrize("other", [1, "b", None, [B]])
+def test_only_signatures_can_be_joined(other):
+    with pytest.raises(TypeError):
+        A | other
+
+
+def test_a_signature_is_a_dict_of_celerys_form():
+    made = signature("add", (1,), {"b": 2}, countdown=3)
+
+    assert made == {
+        "task": "add",
+        "args": (1,),
+        "kwargs": {"b": 2},
+        "options": {"countdown": 3},
+        "subtask_type": None,
+        "immutable": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("made", "kind", "task"),
+    [
+        (chain(A, B), "chain", "celery.chain"),
+        (group(A, B), "group", "celery.group"),
+        (chord([A], B), "chord", "celery.chord"),
+    ],
+)
+def test_a_canvas_is_a_dict_of_celerys_form(made, kind, task):
+    assert made["subtask_type"] == kind
+    assert made["task"] == task
+
+
+def test_a_plain_dict_may_leave_out_all_but_the_task():
+    assert signature({"task": "add"}) == call("add")
+
+
+def test_plain_dicts_stand_for_signatures_in_a_canvas():
+    form = json.loads(json.dumps(A))
+
+    assert names(chain(form, form)) == ["chain", "a", "a"]
+    assert names(group([form, form])) == ["group", "a", "a"]
+    assert names(chord([form], form)) == ["chord", ["group", "a"], "a"]
+
+
+def test_a_signature_of_a_signature_is_itself():
+    assert signature(A) is A
+
+
+def test_json_keeps_options_and_immutability():
+    made = chain(
+        Signature("a", (1,), {"x": 2}, {"queue": "q"}, immutable=True), B, task_id="id"
+    ).set(priority=3)
+
+    back = signature(json.loads(json.dumps(made)))
+
+    assert back.options == {"task_id": "id", "priority": 3}
+    assert back.tasks[0].options == {"queue": "q"}
+    assert back.tasks[0].immutable
+    assert back.tasks[0].args == (1,)
+
+
+# Arguments
+
+
+def test_new_arguments_go_before_old_ones():
+    made = call("a", 3, x=1, y=1).clone((1, 2), {"y": 2, "z": 2})
+
+    assert made.args == (1, 2, 3)
+    assert made.kwargs == {"x": 1, "y": 2, "z": 2}
+
+
+def test_new_options_override_old_ones():
+    made = call("a").set(queue="q", priority=1).clone(priority=2)
+
+    assert made.options == {"queue": "q", "priority": 2}
+
+
+def test_an_immutable_signature_takes_options_but_no_arguments():
+    made = Signature("a", (1,), immutable=True).clone((2,), {"x": 3}, queue="q")
+
+    assert (made.args, made.kwargs, made.options) == ((1,), {}, {"queue": "q"})
+    assert made.immutable
+
+
+def test_arguments_of_a_chain_go_to_its_first_step():
+    made = chain(call("a", 2), call("b", 3)).clone((1,), {"x": 1})
+
+    assert [step.args for step in made.tasks] == [(1, 2), (3,)]
+    assert [step.kwargs for step in made.tasks] == [{"x": 1}, {}]
+
+
+def test_arguments_of_a_group_go_to_every_member():
+    made = group(call("a", 2), call("b", 3)).clone((1,))
+
+    assert [member.args for member in made.tasks] == [(1, 2), (1, 3)]
+
+
+def test_arguments_of_a_chord_go_to_its_header():
+    made = chord([call("a", 2), call("b", 3)], call("c", 4)).clone((1,))
+
+    assert [member.args for member in made.header.tasks] == [(1, 2), (1, 3)]
+    assert made.body.args == (4,)
+
+
+def test_set_changes_options_in_place_and_returns_the_signature():
+    made = call("a")
+
+    assert made.set(queue="q", immutable=True) is made
+    assert made.options == {"queue": "q"}
+    assert made.immutable
+
+
+def test_no_signature_shares_the_arguments_it_was_made_of():
+    args, kwargs, options = [1], {"x": 1}, {"queue": "q"}
+    made = Signature("a", args, kwargs, options)
+
+    args.append(2)
+    kwargs["y"] = 2
+    options["priority"] = 2
+
+    assert (made.args, made.kwargs, made.options) == ((1,), {"x": 1}, {"queue": "q"})
+
+
+# Options of what is joined
+
+
+def test_a_chain_with_options_keeps_them_when_it_is_joined():
+    made = (A | B).set(queue="q") | C
+
+    assert names(made) == ["chain", ["chain", "a", "b"], "c"]
+    assert made.tasks[0].options == {"queue": "q"}
+
+
+def test_the_options_of_a_group_stay_with_the_header():
+    made = group(A, B, task_id="g").set(queue="q") | C
+
+    assert made.header.options == {"task_id": "g", "queue": "q"}
+    assert made.options == {}
+    assert made.body.options == {}
+
+
+def test_a_chord_keeps_the_options_of_its_header():
+    assert chord(group(A, queue="q"), B).header.options == {"queue": "q"}
+    assert chord(group(A, queue="q"), B).clone((1,)).header.options == {"queue": "q"}
+
+
+def test_the_options_of_a_group_of_one_go_to_that_one():
+    made = A | group(call("b").set(priority=1), queue="q", priority=2)
+
+    assert made.tasks[1].options == {"queue": "q", "priority": 1}
+
+
+# As people see and call them
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        (call("add", 1, "x", y=2), "add(1, 'x', y=2)"),
+        (call("a") | call("b", 1), "a() | b(1)"),
+        (group(A, B), "group([a(), b()])"),
+        (chord([A, B], C), "chord([a(), b()], c())"),
+    ],
+)
+def test_a_signature_reads_as_the_call_it_makes(made, text):
+    assert repr(made) == text
+
+
+def test_calling_a_signature_runs_the_task_here(app):
+    @app.task(name="canvas.subtract")
+    def subtract(x, y):
+        return x - y
+
+    assert subtract.s(2)(5) == 3
+    assert subtract.s(5, y=2)() == 3
+
+
+def test_a_signature_names_its_task(app):
+    @app.task(name="canvas.named")
+    def named():
+        pass
+
+    assert signature("canvas.named").type is named
+    assert named.s().name == named.s().task == "canvas.named"
+
+
+def test_the_task_of_an_unknown_name_is_an_error(app):
+    with pytest.raises(NotRegistered, match=r"canvas\.nowhere"):
+        _ = signature("canvas.nowhere").type

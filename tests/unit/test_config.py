@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import importlib
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from dask_facade.config import DEFAULTS, Config
+from tests.unit.listening import DEADLINE
+
+
+@pytest.fixture
+def config():
+    return Config({})
+
+
+def test_a_setting_that_nobody_says_has_its_default(config):
+    for name, value in DEFAULTS.items():
+        assert getattr(config, name) == value
+
+
+def test_a_setting_is_what_the_app_was_given():
+    assert Config({"task_default_queue": "mine"}).task_default_queue == "mine"
+
+
+def test_settings_that_mean_nothing_here_are_kept():
+    assert Config({"broker_url": "redis://"}).broker_url == "redis://"
+
+
+def test_an_unknown_setting_is_an_attribute_error(config):
+    with pytest.raises(AttributeError, match="no setting 'task_qeue'"):
+        _ = config.task_qeue
+    assert not hasattr(config, "_private")
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name"),
+    [("CELERY", "CELERY_TASK_DEFAULT_QUEUE"), ("celery", "CELERY_TASK_DEFAULT_QUEUE"),
+     ("", "TASK_DEFAULT_QUEUE"), ("", "task_default_queue")],
+)  # fmt: skip
+def test_an_object_is_read_by_its_namespace(config, namespace, name):
+    config.add_object(SimpleNamespace(**{name: "mine", "OTHER_THING": 1, "_hidden": 2}), namespace)
+
+    assert config.task_default_queue == "mine"
+
+
+def test_names_outside_of_the_namespace_are_not_read(config):
+    config.add_object(SimpleNamespace(TASK_DEFAULT_QUEUE="no", CELERYX=1), "CELERY")
+
+    assert config.task_default_queue == "celery"
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def module(name, source):
+        (tmp_path / f"{name}.py").write_text(source)
+        importlib.invalidate_caches()
+        return name
+
+    return module
+
+
+def test_a_module_is_named_as_text(config, module):
+    config.add_object(module("celeryconfig_one", "task_default_queue = 'mine'\n"), "")
+
+    assert config.task_default_queue == "mine"
+
+
+def test_an_attribute_of_a_module_is_named_after_a_colon(config, module):
+    source = "class settings:\n    CELERY_TASK_DEFAULT_QUEUE = 'mine'\n"
+    config.add_object(f"{module('celeryconfig_two', source)}:settings", "CELERY")
+
+    assert config.task_default_queue == "mine"
+
+
+def test_an_object_is_read_when_the_first_setting_is_needed(config):
+    source = SimpleNamespace(CELERY_TASK_DEFAULT_QUEUE="early")
+    config.add_object(source, "CELERY")
+
+    source.CELERY_TASK_DEFAULT_QUEUE = "late"
+
+    assert config.task_default_queue == "late"
+
+
+def test_an_object_that_cannot_be_read_raises_each_time(config):
+    config.add_object("no_such_module_of_settings", "CELERY")
+
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError):
+            _ = config.task_default_queue
+
+
+def test_what_is_said_later_holds(config):
+    config.add_object(SimpleNamespace(CELERY_TASK_DEFAULT_QUEUE="object"), "CELERY")
+
+    config.update({"task_default_queue": "update"})
+
+    assert config.task_default_queue == "update"
+
+
+def test_update_takes_keyword_arguments_as_celerys_does(config):
+    config.update({"broker_url": "one"}, task_default_queue="mine")
+    config.update(task_default_priority=5)
+
+    assert (config.broker_url, config.task_default_queue) == ("one", "mine")
+    assert config.task_default_priority == 5
+
+
+def test_setting_reads_no_object(config):
+    config.add_object("no_such_module_of_settings", "CELERY")
+
+    config.update(task_default_queue="mine")
+    config.task_default_priority = 5
+
+
+def test_an_object_may_look_at_the_settings_while_it_is_read(config):
+    class Curious:
+        @property
+        def CELERY_TASK_DEFAULT_QUEUE(self):
+            return f"not {config.task_default_queue}"
+
+    config.add_object(Curious(), "CELERY")
+    config.update(broker_url="one")
+
+    assert config.task_default_queue == "not celery"
+    assert config.broker_url == "one"
+
+
+def test_a_setting_can_be_set_as_an_attribute(config):
+    config.add_object(SimpleNamespace(CELERY_TASK_DEFAULT_QUEUE="object"), "CELERY")
+
+    config.task_default_queue = "set"
+    assert config.task_default_queue == "set"
+
+    config.update(task_default_queue="update")
+    assert config.task_default_queue == "update"
+
+
+def test_a_thread_waits_for_the_object_that_another_one_reads(config):
+    begun, go_on = threading.Event(), threading.Event()
+    found = []
+
+    class Slow:
+        @property
+        def CELERY_TASK_DEFAULT_QUEUE(self):
+            begun.set()
+            assert go_on.wait(DEADLINE)
+            return "mine"
+
+    config.add_object(Slow(), "CELERY")
+    threads = [
+        threading.Thread(target=lambda: found.append(config.task_default_queue)) for _ in range(2)
+    ]
+    threads[0].start()
+    assert begun.wait(DEADLINE)
+    threads[1].start()
+    go_on.set()
+    for thread in threads:
+        thread.join(DEADLINE)
+
+    assert found == ["mine", "mine"]
