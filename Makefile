@@ -1,17 +1,21 @@
 # PYTHON=...      the Python (3.11 or newer) that .venv is made with
 # PYTEST_ARGS=... arguments for pytest, as in: make test PYTEST_ARGS="tests/unit -x"
 # ONCE=1          make demo runs through once and ends
+# ONLY=keys PEERS=names ROUNDS=5 SHORT=1: what make bench measures, with whom, how often; SHORT=1
+#                 only sees that it works
 
 VENV := .venv
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint bench clean
 
 help:
 	@echo 'make demo [ONCE=1]          run the demo site: database, cluster, dispatcher, web server'
 	@echo 'make test [PYTEST_ARGS=..]  run the tests'
 	@echo 'make lint                   run ruff and mypy'
+	@echo 'make bench [ONLY=keys] [PEERS=names] [ROUNDS=5] [SHORT=1]'
+	@echo '                            measure beside Celery and plain Dask; writes build/bench.json'
 	@echo 'make clean                  remove what these commands have made'
 
 # Ctrl-C is how a demo ends: the trap lets the command clean up, and make has no error to report.
@@ -27,6 +31,11 @@ lint: $(VENV)/.installed-lint
 		echo "$$tool"; $(VENV)/bin/$$tool || status=1; \
 	done; \
 	exit $$status
+
+# It needs PostgreSQL; a Redis server is started where none answers.
+bench: $(VENV)/.installed-bench
+	@$(VENV)/bin/python -m tests.benchmarks --only '$(ONLY)' --peers '$(PEERS)' \
+		--rounds $(or $(ROUNDS),5) $(if $(filter-out 0,$(SHORT)),--short)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
