@@ -37,7 +37,7 @@ FRAME_LIMIT = 64 * 2**20
 POST_LIMIT = 64 * 2**20
 HANDSHAKE_TIMEOUT = 5.0
 _HEAD = struct.Struct(">I")
-_READ_SIZE = 256 * 1024
+_READ_SIZE = 64 * 1024  # bytes; larger buffers come from and go to the system each time
 
 
 def token(secret: bytes, role: str, identity: str) -> str:
@@ -78,7 +78,7 @@ class Frames:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[Message]:
+    def feed(self, data: bytes | memoryview) -> list[Message]:
         """Take in *data* and return the messages that are whole; raise MalformedMessage."""
         buffer = self._buffer
         buffer += data
@@ -194,9 +194,10 @@ class DialledLine:
     def _read(
         self, receive: Callable[[Sequence[Message]], None], ended: Callable[[], None]
     ) -> None:
+        chunk = memoryview(bytearray(_READ_SIZE))
         try:
-            while data := self._connection.recv(_READ_SIZE):
-                messages = self._frames.feed(data)
+            while size := self._connection.recv_into(chunk):
+                messages = self._frames.feed(chunk[:size])
                 if messages:
                     receive(messages)
         except (OSError, MalformedMessage) as error:
@@ -275,11 +276,12 @@ class Host(Protocol):
         """The line is gone; *whole*: by EOF, so that all that was sent has arrived."""
 
 
-class AcceptedLine(asyncio.Protocol):
+class AcceptedLine(asyncio.BufferedProtocol):
     """The listening end; dropped when its peer leaves more than *unread_limit* bytes unread."""
 
     def __init__(self, host: Host, *, unread_limit: int = FRAME_LIMIT) -> None:
         self.hello: Hello | None = None
+        self._chunk = memoryview(bytearray(_READ_SIZE))
         self._frames = Frames()
         self._host = host
         self._transport: asyncio.Transport | None = None
@@ -292,9 +294,12 @@ class AcceptedLine(asyncio.Protocol):
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._chunk
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            messages = self._frames.feed(data)
+            messages = self._frames.feed(self._chunk[:nbytes])
             if messages and self.hello is None:
                 self._open(messages.pop(0))
         except (MalformedMessage, LineRefused) as error:

@@ -22,6 +22,7 @@ from dask_facade.states import (
     SUCCESS,
 )
 
+FRESH = 0.005  # seconds in which a job is not expected to have ended
 POLL_CONNECTED = 5.0  # seconds between looks at the ledger while the dispatcher tells of ends
 POLL_FIRST = 0.05  # seconds until the first look without a dispatcher; then twice that, and so on
 POLL_MOST = 1.0
@@ -43,6 +44,7 @@ class AsyncResult:
         self.parent = parent
         self._app = app
         self._final: Job | None = None
+        self._made = time.monotonic()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AsyncResult) and other.id == self.id
@@ -128,11 +130,13 @@ class AsyncResult:
             return None
         if disable_sync_subtasks:
             _refuse_in_task()
-        if self._final is None:
-            for job in _ended(self.app, [self.id], timeout):
-                self._final = job
-        assert self._final is not None
-        return self._outcome(self._final, propagate)
+        job = self._final
+        if job is None and time.monotonic() - self._made > FRESH:
+            job = self._job()  # it may have ended by now: that costs less than to ask for its end
+        if job is None or not job.ready:
+            (job,) = _ended(self.app, [self.id], timeout)
+            self._final = job
+        return self._outcome(job, propagate)
 
     wait = get
 

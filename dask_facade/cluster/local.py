@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from distributed import Nanny, Scheduler
 
@@ -89,11 +90,16 @@ async def _serve_workers(address: str, count: int) -> None:
         Nanny(address, nthreads=1, name=f"local-{number}", dashboard=False, host="127.0.0.1")
         for number in range(count)
     ]
+    orphaned: asyncio.Future[Any] = asyncio.ensure_future(_parent_gone())
+    started: asyncio.Future[Any] = asyncio.gather(*nannies)
     try:
-        await asyncio.gather(*nannies)
-        _tell_parent(f"{len(nannies)} workers")
-        await _parent_gone()
+        await asyncio.wait([orphaned, started], return_when=asyncio.FIRST_COMPLETED)
+        if started.done():
+            await started
+            _tell_parent(f"{len(nannies)} workers")
+        await orphaned
     finally:
+        started.cancel()
         await asyncio.gather(*(nanny.close(timeout=2) for nanny in nannies))
 
 

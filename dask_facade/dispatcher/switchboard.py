@@ -26,11 +26,12 @@ from dask_facade.dispatcher.writer import LedgerWriter
 from dask_facade.exceptions import LeadershipLost, LineRefused
 from dask_facade.jobs import Batch, Written
 from dask_facade.ledger.store import Lease
-from dask_facade.line import AcceptedLine, frame, is_token
+from dask_facade.line import AcceptedLine, frame, frames, is_token
 from dask_facade.messages import (
     CLIENT,
     RUNNER,
     VERSION,
+    Ack,
     Beat,
     Begun,
     Hello,
@@ -49,6 +50,7 @@ from dask_facade.messages import (
 logger = logging.getLogger(__name__)
 
 INPUTS_LIMIT = 16 * 2**20  # bytes of results in one message
+ACK_AFTER = 0.02  # seconds
 REST = 0.001  # seconds between two commits, at most
 TICK_AFTER = 0.005  # seconds between two ticks, at least
 _MAY_SAY: dict[str, tuple[type[Message], ...]] = {
@@ -72,6 +74,7 @@ class Switchboard:
         rules: Rules,
         fail: Callable[[BaseException], None],
     ) -> None:
+        self._acks: dict[str, list[tuple[str, int]]] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._batch = Batch()
         self._broker = Broker(rules)
@@ -98,16 +101,37 @@ class Switchboard:
             return
         for instruction in self._broker.step(event, Instant(time.monotonic(), time.time())):
             match instruction:
+                case Send(peer, Ack(calls)):
+                    self._hold_ack(peer, calls)
                 case Send(peer, message):
-                    line = self._lines.get(peer)
-                    if line is not None:
-                        line.send(frame(message))
+                    self._say(peer, message)
                 case Write(batch):
                     self._batch.extend(batch)
                     self._want_commit()
                 case Refuse(reason):
                     logger.warning("refused: %s", reason)
         self._set_alarm(self._broker.wake)
+
+    def _say(self, peer: str, message: Message) -> None:
+        """Send *message*, and with it what was to be acknowledged."""
+        line = self._lines.get(peer)
+        if line is None:
+            return
+        acks = self._acks.pop(peer, None)
+        line.send((frames(Ack(acks)) if acks else b"") + frames(message))
+
+    def _hold_ack(self, peer: str, calls: Sequence[tuple[str, int]]) -> None:
+        """Acknowledge with the next message, or soon: nobody waits for it."""
+        if not self._acks:
+            self._loop.call_later(ACK_AFTER, self._send_acks)
+        self._acks.setdefault(peer, []).extend(calls)
+
+    def _send_acks(self) -> None:
+        acks, self._acks = self._acks, {}
+        for peer, calls in acks.items():
+            line = self._lines.get(peer)
+            if line is not None:
+                line.send(frames(Ack(calls)))
 
     def beat(self) -> None:
         """Let the runners hear that the leader lives."""
@@ -127,6 +151,7 @@ class Switchboard:
     def close(self) -> None:
         """End the lines; nothing is handed out or written any more."""
         self._closed = True
+        self._send_acks()
         if self._alarm is not None:
             self._alarm.cancel()
         for task in self._tasks:
@@ -198,9 +223,7 @@ class Switchboard:
         results, total = await self._writer.run(
             lambda: desk.inputs(pull.id, pull.start, INPUTS_LIMIT)
         )
-        line = self._lines.get(peer)
-        if line is not None:
-            line.send(frame(Inputs(pull.id, pull.start, results, total)))
+        self._say(peer, Inputs(pull.id, pull.start, results, total))
 
     # Commits and alarms
 
