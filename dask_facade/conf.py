@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -25,7 +27,7 @@ class Settings:
     SEND_GRACE: float = 1.0  # after which the dispatcher looks for a row without a hint
     HIGH_WATER: int = 20_000  # calls that may be ready in the dispatcher; others wait in the table
     MAX_LOST: int = 3  # workers that may die with one acks_late job
-    RESULT_STORE_LIMIT: int = 16 * 2**20  # bytes of one result
+    RESULT_STORE_LIMIT: int = 16 * 2**20  # bytes of one result; a line carries 32 MiB of them
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Settings:
@@ -44,15 +46,34 @@ class Settings:
                 raise ImproperlyConfigured(
                     f"DASK_FACADE[{name!r}] is {value!r}, which is no {_kind(default)}"
                 )
-        made = cls(**values)
-        if made.LEASE < 5:
-            raise ImproperlyConfigured("DASK_FACADE['LEASE'] must be 5 seconds or more")
-        return made
+            if name in _RULES and not _RULES[name][0](value):
+                raise ImproperlyConfigured(f"DASK_FACADE[{name!r}] must be {_RULES[name][1]}")
+        return cls(**values)
 
 
 def get_settings() -> Settings:
     """Return the site's settings."""
-    return Settings.read(getattr(django_settings, "DASK_FACADE", {}))
+    values = getattr(django_settings, "DASK_FACADE", {})
+    if not isinstance(values, Mapping):
+        raise ImproperlyConfigured(f"DASK_FACADE is {values!r}, which is no dict")
+    return Settings.read(values)
+
+
+_ADDRESS = re.compile(r".+:\d+")
+_RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
+    "WORKERS": (lambda value: value >= 1, "1 or more"),
+    "DISPATCHER_PORT": (lambda value: 0 <= value <= 65_535, "a port, or 0 for any free one"),
+    "ADVERTISE_ADDRESS": (
+        lambda value: value is None or _ADDRESS.fullmatch(value),
+        'as in "host:8700"',
+    ),
+    "LEASE": (lambda value: 5 <= value < math.inf, "5 seconds or more"),
+    "SEND_GRACE": (lambda value: 0 <= value < math.inf, "0 seconds or more"),
+    "HIGH_WATER": (lambda value: value >= 1, "1 or more"),
+    "MAX_LOST": (lambda value: value >= 1, "1 or more"),
+    "RESULT_STORE_LIMIT": (lambda value: 1 <= value <= 32 * 2**20, "between 1 and 32 MiB"),
+}
+"""What a value must be beside its type, and how that is said."""
 
 
 def _accepted(default: Any) -> tuple[type, ...]:

@@ -7,6 +7,7 @@ passes bytes on and never loads them.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import pickle
@@ -88,7 +89,9 @@ def dump_exception(error: BaseException, *, limit: int | None = None) -> bytes:
     Only its words are left, too, where it takes more than *limit* bytes.
     """
     try:
-        pickled = _pickle(error)
+        buffer = io.BytesIO()
+        _ExceptionPickler(buffer).dump(error)
+        pickled = buffer.getvalue()
         small = limit is None or len(pickled) < limit
         if small and type(pickle.loads(pickled)) is type(error):
             return _PICKLE + pickled
@@ -123,6 +126,18 @@ def preview_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     parts = [_short(arg) for arg in args]
     parts += [f"{name}={_short(_masked(name, value))}" for name, value in kwargs.items()]
     return _printable(", ".join(parts))
+
+
+class _ExceptionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    """Pickles an exception as it reduces itself, without its traceback and causes.
+
+    Dask registers a way to keep those, which fails with whatever cannot be pickled among them.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, BaseException):
+            return obj.__reduce_ex__(pickle.DEFAULT_PROTOCOL)
+        return super().reducer_override(obj)
 
 
 def _pickle(value: Any) -> bytes:

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from dask_facade.exceptions import DaskFacadeError, LineClosed, LineRefused
+from dask_facade.exceptions import LineClosed, LineRefused
 from dask_facade.ids import new_id
 from dask_facade.ledger.store import JobStore
 from dask_facade.line import DialledLine, dial, token
@@ -63,10 +63,16 @@ class DispatcherClient:
     def __init__(self, store: JobStore) -> None:
         self._store = store
         self._reset()
-        os.register_at_fork(after_in_child=self._reset)
+        os.register_at_fork(after_in_child=self._start_anew)
+
+    def _start_anew(self) -> None:
+        """Forget what the parent of this forked child has: its line stays up."""
+        line = self._line
+        self._reset()
+        if line is not None:
+            line.abandon()
 
     def _reset(self) -> None:
-        """Start anew; a forked child must not touch its parent's line."""
         self._changed = threading.Condition()
         self._dialling = False
         self._hints: deque[Sequence[Call]] = deque()
@@ -121,6 +127,7 @@ class DispatcherClient:
         with self._changed:
             self._closed = True
             line = self._line
+            self._changed.notify_all()
         if line is not None:
             line.close()
 
@@ -180,6 +187,9 @@ class DispatcherClient:
         while True:
             line = self._dial_once()
             with self._changed:
+                if line is not None and self._closed:
+                    line.close()
+                    line = None
                 if line is not None:
                     self._line = line
                     hints, self._hints = list(self._hints), deque()
@@ -206,7 +216,7 @@ class DispatcherClient:
     def _dial_once(self) -> DialledLine | None:
         try:
             lease = self._store.lease()
-        except DaskFacadeError as error:
+        except Exception as error:  # a database's own errors: it may be away, too
             logger.debug("the lease cannot be read: %s", error)
             return None
         finally:

@@ -86,9 +86,7 @@ class Dispatcher:
             address = options.advertise or f"{options.host}:{listening.getsockname()[1]}"
             lease = await _before(
                 self._stop,
-                take_lease(
-                    desk, self.holder, [address], options.lease, time.monotonic
-                ),
+                take_lease(desk, self.holder, [address], options.lease, time.monotonic),
             )
             if lease is not None:
                 await self._lead(desk, lease, listening, address, ready)

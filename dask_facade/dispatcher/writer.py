@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from dask_facade.exceptions import LedgerBusy, LedgerRefused, LedgerUnavailable
-from dask_facade.jobs import Batch, Written
+from dask_facade.jobs import Batch, Claim, Release, Written
 from dask_facade.ledger.store import Desk
 from dask_facade.messages import Outcome
 from dask_facade.serialization import dump_exception, preview
@@ -71,8 +71,10 @@ class LedgerWriter:
             except LedgerRefused as again:
                 error = again
         # What a client offers or a runner reports may be none that a row can be found by.
-        ids = [each.id for each in (*batch.outcomes, *batch.releases, *batch.claims)]
-        logger.error("the ledger refuses for good what it was to write of %r: %s", ids, error)
+        parts: list[Outcome | Release | Claim]
+        parts = [*batch.outcomes, *batch.releases, *batch.claims]
+        for part in parts:
+            logger.error("the ledger refuses for good to write of job %r: %s", part.id, error)
         return Written((), (), (), (), ())
 
     async def run(self, transaction: Callable[[], T]) -> T:

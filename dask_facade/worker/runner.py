@@ -105,6 +105,7 @@ class Runner:
         execute: Callable[[Call, Callable[[], Sequence[bytes]]], Outcome],
         is_open: Callable[[], bool],
     ) -> None:
+        self._abandoned = False  # no dispatcher was there to take what is kept
         self._addresses = addresses
         self._changed = threading.Condition()
         self._execute = execute
@@ -114,6 +115,7 @@ class Runner:
         self._is_open = is_open
         self._kept: dict[tuple[str, int], Outcome] = {}
         self._line: DialledLine | None = None
+        self._over = False  # nobody serves any more
         self._reason = ""  # why it ends, once it does
         self._running: Call | None = None
         self._window: deque[Call] = deque()
@@ -124,7 +126,7 @@ class Runner:
         outcome: Outcome | None = None
         while True:
             call = self._turn(outcome)
-            if call is None and self._reason and not self._kept:
+            if call is None and self._is_done():
                 break
             outcome = None
             if call is not None:
@@ -132,10 +134,15 @@ class Runner:
                 with self._changed:
                     self._kept[call.id, call.hand] = outcome
                     self._running = None
-        line = self._line
+        with self._changed:
+            self._over = True
+            line = self._line
         if line is not None:
             line.close()
         return self._reason
+
+    def _is_done(self) -> bool:
+        return bool(self._reason) and (not self._kept or self._abandoned)
 
     def _turn(self, outcome: Outcome | None) -> Call | None:
         """Report *outcome* and return the call that begins now; without one, wait for a call.
@@ -165,7 +172,7 @@ class Runner:
                 self._reason = self._reason or "its worker closes"
             if self._reason:
                 self._give_back()
-                if not self._kept:
+                if self._is_done():
                     return None
             self._changed.wait(1.0)
 
@@ -201,7 +208,7 @@ class Runner:
             while not self._inputs.empty():
                 self._inputs.get_nowait()
             if not self._say([Pull(call.id, len(results))]):
-                if self._reason or not self._is_open():
+                if self._abandoned or not self._is_open():
                     raise LineClosed("the dispatcher is away")
                 time.sleep(REDIAL)
                 continue
@@ -226,6 +233,8 @@ class Runner:
                     with self._changed:
                         for id, hand in calls:
                             self._kept.pop((id, hand), None)
+                        if self._reason:
+                            self._changed.notify()
                 case Beat():
                     with self._changed:
                         self._changed.notify()
@@ -245,9 +254,10 @@ class Runner:
         with self._changed:
             self._line = None
             self._window.clear()  # begun by nobody here: the dispatcher may give them to others
+            wanted = not self._over and not (self._is_done() and self._running is None)
             self._changed.notify()
         self._inputs.put(None)
-        if self._kept or not self._reason:
+        if wanted:
             self._dial()
 
     def _dial(self) -> None:
@@ -262,26 +272,38 @@ class Runner:
             try:
                 line = dial(self._addresses, self._hello._replace(held=held))
             except LineRefused as error:
-                self._end(f"the dispatcher refuses it: {error}")
-                return
-            except LineClosed as error:
-                if time.monotonic() > deadline or not self._is_open():
-                    self._end(str(error))
+                if not held:
+                    self._end(f"the dispatcher refuses it: {error}")
                     return
-                time.sleep(REDIAL)
-                continue
-            with self._changed:
+                failure: Exception = error  # it may not have noticed the end of the last line
+            except LineClosed as error:
+                failure = error
+            else:
+                self._take(line)
+                return
+            if self._over or time.monotonic() > deadline or not self._is_open():
+                self._end(str(failure))
+                return
+            time.sleep(REDIAL)
+
+    def _take(self, line: DialledLine) -> None:
+        """Serve *line*, and report on it what is kept."""
+        with self._changed:
+            over = self._over
+            if not over:
                 self._line, self._heard = line, time.monotonic()
-                kept = list(self._kept.values())
-                self._changed.notify()
-            line.start(self._receive, self._line_ended)
-            if kept:
-                self._say([Report(kept)])
+            kept = list(self._kept.values())
+            self._changed.notify()
+        if over:
+            line.close()
             return
+        if kept:
+            self._say([Report(kept)])
+        line.start(self._receive, self._line_ended)
 
     def _end(self, reason: str) -> None:
         logger.error("runner %s ends: %s", self._hello.identity, reason)
         with self._changed:
-            self._reason = reason
-            self._kept.clear()  # nobody is there to take them
+            self._abandoned = True
+            self._reason = self._reason or reason
             self._changed.notify()

@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict, defaultdict
 
 import pytest
+import tblib.pickling_support
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -357,6 +358,25 @@ def test_the_arguments_of_one_that_cannot_be_pickled_are_told_in_short():
     assert back.exc_cls_name == "Locked"
     assert back.exc_args[0].startswith("<unlocked _thread.lock")
     assert back.exc_args[1] == "'and words'"
+
+
+def test_an_exception_is_kept_without_its_traceback_and_cause():
+    """Dask teaches pickle to keep both: whatever hangs on them would decide what can be kept."""
+    tblib.pickling_support.install()
+    try:
+        try:
+            raise Locked
+        except Locked as locked:
+            raise Plain("words") from locked
+    except Plain as error:
+        data = dump_exception(error)
+        grouped = dump_exception(ExceptionGroup("several", [error]))
+
+    back = load_exception(data)
+    assert type(back) is Plain
+    assert back.args == ("words",)
+    assert (back.__traceback__, back.__cause__, back.__context__) == (None, None, None)
+    assert type(load_exception(grouped)) is ExceptionGroup
 
 
 def test_an_exception_larger_than_the_limit_leaves_its_words():
