@@ -88,17 +88,18 @@ class DispatcherClient:
     def offer(self, calls: Sequence[Call]) -> None:
         """Hint at calls whose rows are committed. Never waits, never raises."""
         for part in _slices(calls):
-            line = self._line
-            try:
-                if line is not None:
-                    line.post(Offer(part))
-                    continue
-            except LineClosed:
-                logger.debug("the line went with a hint")
-            with self._changed:
+            line = self._line or self._line_or_keep(part)
+            if line is not None:
+                self._post(line, Offer(part))
+
+    def _line_or_keep(self, hint: Sequence[Call]) -> DialledLine | None:
+        """Return the line if there is one by now, else keep *hint* for when there is."""
+        with self._changed:
+            if self._line is None:
                 if len(self._hints) < BUFFER:
-                    self._hints.append(part)
+                    self._hints.append(hint)
                 self._dial_in_background()
+            return self._line
 
     def watch(self, ids: Iterable[str]) -> Watch:
         """Ask to be told of the ends of these jobs. Give it back to `unwatch`."""
@@ -191,21 +192,21 @@ class DispatcherClient:
                     line.close()
                     line = None
                 if line is not None:
-                    self._line = line
-                    hints, self._hints = list(self._hints), deque()
-                    waits = list(self._watches)
+                    self._serve(line)
                 if line is not None or self._closed or self._nobody_cares(attempt):
                     self._dialling = False
                     break
                 self._changed.wait(DIAL_PAUSES[min(attempt, len(DIAL_PAUSES) - 1)])
             attempt += 1
-        if line is None:
-            return
+
+    def _serve(self, line: DialledLine) -> None:
+        """Post what was kept, and only then let others post to *line*; the lock is held."""
+        while self._hints:
+            self._post(line, Offer(self._hints.popleft()))
+        if self._watches:
+            self._post(line, Wait(list(self._watches)))
         line.start(self._receive, self._line_ended)
-        for part in hints:
-            self._post(line, Offer(part))
-        if waits:
-            self._post(line, Wait(waits))
+        self._line = line
 
     def _nobody_cares(self, attempt: int) -> bool:
         if self._watches or attempt < GIVE_UP_AFTER:

@@ -17,6 +17,7 @@ from dask_facade.exceptions import (
     PayloadTooLarge,
     TimeoutError,
     UnpickleableExceptionWrapper,
+    WorkerLostError,
 )
 from dask_facade.states import FAILURE, PENDING, SUCCESS
 from tests.cluster import tasks
@@ -101,7 +102,7 @@ def test_an_exception_that_cannot_be_rebuilt_fails_with_its_words() -> None:
 def test_a_task_that_exits_fails_and_spares_its_worker() -> None:
     process = tasks.process_id.delay().get(timeout=20)
 
-    with pytest.raises(SystemExit):
+    with pytest.raises(WorkerLostError, match=r"raised SystemExit\(3\)"):
         tasks.leave.delay(3).get(timeout=20)
 
     assert process in {tasks.process_id.delay().get(timeout=20) for _ in range(20)}
