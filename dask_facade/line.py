@@ -105,6 +105,7 @@ class DialledLine:
         self._connection = connection
         self._flushing = False
         self._frames = Frames()
+        self._gone = False
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
         self._unsent = bytearray()
@@ -116,10 +117,11 @@ class DialledLine:
 
         *ended* is called there, once, when the line is gone for whatever reason.
         """
-        self._reader = threading.Thread(
-            target=self._read, args=(receive, ended), name="dask-facade-line", daemon=True
-        )
-        self._reader.start()
+        with self._lock:  # so that who closes it meanwhile waits for a thread that runs
+            self._reader = threading.Thread(
+                target=self._read, args=(receive, ended), name="dask-facade-line", daemon=True
+            )
+            self._reader.start()
 
     def send(self, *messages: Message) -> None:
         """Write *messages* in one piece; raise LineClosed. Blocks while the other end is slow."""
@@ -139,6 +141,8 @@ class DialledLine:
         """
         data = frames(message)
         with self._lock:
+            if self._gone:
+                raise LineClosed("the line is gone")
             if self._flushing:
                 if len(self._unsent) + len(data) > POST_LIMIT:
                     return False
@@ -168,7 +172,6 @@ class DialledLine:
                 self._connection.sendall(data)
             except OSError:
                 with self._lock:
-                    self._flushing = False  # the next one to post learns that the line is gone
                     self._shut()
                 return
 
@@ -176,16 +179,18 @@ class DialledLine:
         """End the line; all that was sent arrives."""
         with self._lock:
             self._shut()
-        if self._reader is None:
+            reader = self._reader
+        if reader is None:
             self._connection.close()
-        elif self._reader is not threading.current_thread():
-            self._reader.join(HANDSHAKE_TIMEOUT)
+        elif reader is not threading.current_thread():
+            reader.join(HANDSHAKE_TIMEOUT)
 
     def abandon(self) -> None:
         """Let go of the line without ending it: in a forked child, it is the parent's."""
         self._connection.close()
 
     def _shut(self) -> None:
+        self._gone = True
         try:
             self._connection.shutdown(socket.SHUT_RDWR)
         except OSError:

@@ -142,9 +142,9 @@ class Placement:
             return
         placed.free_at = now + REPLACE_AFTER
         if placed.future.status == "error":
-            self.reason = f"a runner on {address} failed: {await _of(placed.future.exception())!r}"
+            self.reason = f"a runner on {address} failed: {await _told(placed.future.exception())}"
         elif placed.future.status == "finished":
-            self.reason = f"a runner on {address} ended: {await _of(placed.future.result())}"
+            self.reason = f"a runner on {address} ended: {await _told(placed.future.result())}"
         else:
             self.reason = f"a runner on {address} was {placed.future.status}"
         logger.warning(self.reason)
@@ -163,6 +163,11 @@ class Placement:
         return _Placed(slot.runner, future)
 
 
-async def _of(answer: Any) -> Any:
-    """Await what an asynchronous client returns, which its types do not say."""
-    return await answer
+async def _told(answer: Any) -> str:
+    """Return what an asynchronous client tells of a future; its worker may have died with it."""
+    try:
+        return str(await asyncio.wait_for(answer, 2))
+    except TimeoutError:
+        return "why is lost"
+    except Exception as error:  # a future's exception may be anything
+        return repr(error)

@@ -111,17 +111,16 @@ class DispatcherClient:
             if line is None:
                 watch.unsure = set(watch.ids)
                 self._dial_in_background()
-        if line is not None:
-            self._post(line, Wait(list(watch.ids)))
+            else:
+                self._post(line, Wait(list(watch.ids)))
         return watch
 
     def unwatch(self, watch: Watch) -> None:
         """Stop waiting."""
         with self._changed:
             left = [id for id in watch.ids if self._forget(id, watch)]
-            line = self._line
-        if line is not None and left:
-            self._post(line, Unwait(left))
+            if self._line is not None and left:
+                self._post(self._line, Unwait(left))
 
     def close(self) -> None:
         """End the line."""
@@ -180,8 +179,13 @@ class DispatcherClient:
     def _dial_in_background(self) -> None:
         """Start the dialling thread unless it runs; the lock is held."""
         if self._line is None and not self._dialling and not self._closed:
-            self._dialling = True
-            threading.Thread(target=self._dial, name="dask-facade-dial", daemon=True).start()
+            thread = threading.Thread(target=self._dial, name="dask-facade-dial", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter ends, or has no thread left
+                logger.debug("the line cannot be dialled: no thread can be started")
+            else:
+                self._dialling = True
 
     def _dial(self) -> None:
         attempt = 0

@@ -127,7 +127,9 @@ class Dispatcher:
                 lambda worker: switchboard.step(WorkerGone(worker)),
             )
             ending.push_async_callback(placement.close)
-            await placement.start(options.connect_timeout)
+            await _before(self._stop, placement.start(options.connect_timeout))
+            if self._stop.is_set():
+                return
             await _recover(writer, switchboard, placement)
             self._start(placement.keep())
             self._start(self._sweep(writer, switchboard))

@@ -23,7 +23,7 @@ from dask_facade.broker import (
     Wrote,
 )
 from dask_facade.dispatcher.writer import LedgerWriter
-from dask_facade.exceptions import LeadershipLost, LineRefused
+from dask_facade.exceptions import DaskFacadeError, LedgerRefused, LineRefused
 from dask_facade.jobs import Batch, Written
 from dask_facade.ledger.store import Lease
 from dask_facade.line import AcceptedLine, frame, frames, is_token
@@ -36,6 +36,7 @@ from dask_facade.messages import (
     Begun,
     Hello,
     Inputs,
+    Leave,
     Message,
     Offer,
     Outcome,
@@ -55,7 +56,7 @@ REST = 0.001  # seconds between two commits, at most
 TICK_AFTER = 0.005  # seconds between two ticks, at least
 _MAY_SAY: dict[str, tuple[type[Message], ...]] = {
     CLIENT: (Offer, Wait, Unwait),
-    RUNNER: (Report, Begun, Returned, Pull),
+    RUNNER: (Report, Begun, Returned, Pull, Leave),
 }
 
 
@@ -170,16 +171,22 @@ class Switchboard:
             )
         if hello.role not in _MAY_SAY or not is_token(self._lease.secret, hello):
             raise LineRefused("its token is not of this ledger")
-        if self._closed or hello.identity in self._lines:
-            raise LineRefused(f"{hello.identity} has a line already")
+        if self._closed:
+            raise LineRefused("this dispatcher ends")
         if hello.role == RUNNER:
             instance = self._instances.setdefault(hello.identity, hello.instance)
             if instance != hello.instance:
                 raise LineRefused(f"runner {hello.identity} was started twice")
+        elif hello.identity in self._lines:
+            raise LineRefused(f"{hello.identity} has a line already")
         return Welcome(VERSION, self._lease.epoch, self._lease_seconds)
 
     def opened(self, line: AcceptedLine, hello: Hello) -> None:
-        """Let the broker know of a runner."""
+        """Let the broker know of a runner; the end of its last line may not have been noticed."""
+        last = self._lines.get(hello.identity)
+        if last is not None:
+            self.ended(last, False)
+            last.close()
         self._lines[hello.identity] = line
         if hello.role == RUNNER:
             logger.info("runner %s on %s is up", hello.identity, hello.worker)
@@ -220,9 +227,15 @@ class Switchboard:
 
     async def _answer(self, peer: str, pull: Pull) -> None:
         desk = self._writer.desk
-        results, total = await self._writer.run(
-            lambda: desk.inputs(pull.id, pull.start, INPUTS_LIMIT)
-        )
+        try:
+            results, total = await self._writer.run(
+                lambda: desk.inputs(pull.id, pull.start, INPUTS_LIMIT)
+            )
+        except LedgerRefused as error:
+            logger.warning("%s pulled what cannot be: %s", peer, error)
+            if peer in self._lines:
+                self._lines[peer].close()
+            return
         self._say(peer, Inputs(pull.id, pull.start, results, total))
 
     # Commits and alarms
@@ -247,7 +260,7 @@ class Switchboard:
         begun = self._loop.time()
         try:
             written = self._writer.write_at_once(batch)
-        except LeadershipLost as error:
+        except DaskFacadeError as error:
             self._fail(error)
             return
         if written is None:

@@ -44,6 +44,8 @@ from dask_facade.worker.execution import Execution
 logger = logging.getLogger(__name__)
 
 REDIAL = 0.2  # seconds between two attempts to reach the dispatcher
+STOPPED = 30.0  # seconds between two messages after which the process must have been stopped
+LEAVE_TIMEOUT = 5.0  # seconds for the dispatcher to answer Leave
 GIVE_UP = 60.0  # seconds without a dispatcher after which a runner ends
 
 
@@ -114,6 +116,7 @@ class Runner:
         self._inputs: queue.SimpleQueue[Inputs | None] = queue.SimpleQueue()
         self._is_open = is_open
         self._kept: dict[tuple[str, int], Outcome] = {}
+        self._leaving_since: float | None = None  # monotonic: its worker closes
         self._line: DialledLine | None = None
         self._over = False  # nobody serves any more
         self._reason = ""  # why it ends, once it does
@@ -169,16 +172,31 @@ class Runner:
             if call is not None:
                 return call
             if not self._is_open():
-                self._reason = self._reason or "its worker closes"
+                self._take_leave()
             if self._reason:
                 self._give_back()
                 if self._is_done():
                     return None
             self._changed.wait(1.0)
 
+    def _take_leave(self) -> None:
+        """Ask the dispatcher to hand nothing more, and end when it says that it has not.
+
+        What it has claimed meanwhile arrives before its answer and is given back, so that it is
+        not taken for begun when the line ends.
+        """
+        now = time.monotonic()
+        if self._leaving_since is None:
+            self._leaving_since = now
+            heard = self._say([Leave()])
+        else:
+            heard = self._line is not None and now - self._leaving_since < LEAVE_TIMEOUT
+        if not heard:
+            self._reason = self._reason or "its worker closes"
+
     def _pop(self) -> Call | None:
         line = self._line
-        if not self._window or line is None or self._reason:
+        if not self._window or line is None or self._reason or self._leaving_since is not None:
             return None
         if time.monotonic() - self._heard > line.welcome.lease:
             return None  # the dispatcher may have given its calls to others
@@ -222,7 +240,13 @@ class Runner:
     # On the reader's thread
 
     def _receive(self, messages: Sequence[Message]) -> None:
-        self._heard = time.monotonic()
+        now = time.monotonic()
+        line = self._line
+        if line is not None and now - self._heard > STOPPED:
+            logger.warning("runner %s was stopped: its line ends", self._hello.identity)
+            line.close()  # what it reads now is old: others may have these calls
+            return
+        self._heard = now
         for message in messages:
             match message:
                 case Hand(calls):
@@ -247,7 +271,10 @@ class Runner:
                     self._inputs.put(message)
                 case Leave():
                     with self._changed:
-                        self._reason = self._reason or "told to leave"
+                        closing = self._leaving_since is not None
+                        self._reason = self._reason or (
+                            "its worker closes" if closing else "told to leave"
+                        )
                         self._changed.notify()
 
     def _line_ended(self) -> None:

@@ -20,7 +20,7 @@ from tests.cluster.processes import ROOT, DispatcherProcess
 def cluster() -> Iterator[LocalCluster]:
     """A Dask cluster of somebody else, one worker with two threads."""
     with LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=2, processes=True, dashboard_address=":0"
     ) as cluster:
         yield cluster
 

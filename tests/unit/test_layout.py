@@ -98,7 +98,14 @@ PICKLES = {"cloudpickle", "pickle"}
 MAY_PICKLE = {"serialization"}
 
 # Around code that is not ours, and in the outermost loop of a service: nowhere else.
-BROAD_EXCEPTS = {"dispatcher.client", "registry", "serialization", "signals", "worker.execution"}
+BROAD_EXCEPTS = {
+    "cluster.placement",
+    "dispatcher.client",
+    "registry",
+    "serialization",
+    "signals",
+    "worker.execution",
+}
 
 STATE_NAMES = {
     "PENDING",

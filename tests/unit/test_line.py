@@ -511,6 +511,25 @@ def test_a_line_may_be_closed_by_its_own_reader(listener):
     assert soon(closed) == "ended"
 
 
+def test_a_line_may_be_closed_while_it_begins_to_read(listener, monkeypatch):
+    line = dial([listener.address], hello())
+    closed: queue.Queue[str] = queue.Queue()
+    closing_thread = threading.Thread(target=lambda: closed.put(str(line.close())))
+    start = threading.Thread.start
+
+    def start_slowly(thread):
+        if thread.name == "dask-facade-line":
+            start(closing_thread)
+            closing_thread.join(0.05)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_slowly)
+    line.start(lambda messages: None, lambda: closed.put("ended"))
+
+    assert {soon(closed), soon(closed)} == {"None", "ended"}
+    closing_thread.join(DEADLINE)
+
+
 def test_a_line_may_be_closed_twice_and_before_it_is_read(listener):
     line = dial([listener.address], hello())
 

@@ -374,6 +374,20 @@ def test_a_dispatcher_that_is_silent_too_long_begins_nothing(work, listen, monke
     listener.says(Beat())
     assert hears(listener, 2) == [Begun("b", 1), Report([outcome(call("b"))])]
     listener.says(Ack([("a", 1), ("b", 1)]))
+    listener.says(Leave())
+
+
+def test_a_runner_whose_worker_closes_gives_back_what_was_claimed_before_it_was_heard(
+    worker, listener
+):
+    worker.is_open = False
+    assert listener.hears() == Leave()
+
+    listener.says(Hand([call("late")]))
+    listener.says(Leave())
+
+    assert listener.hears() == Returned([("late", 1)])
+    assert worker.ends() == "its worker closes"
 
 
 # What a call takes as a list
@@ -436,6 +450,8 @@ def test_pulling_outlasts_the_line(worker, listener, told_to_leave):
 def test_a_runner_whose_worker_closes_ends(worker, listener):
     worker.is_open = False
 
+    assert listener.hears() == Leave()
+    listener.says(Leave())
     assert worker.ends() == "its worker closes"
     assert soon(listener.ends) is True
 
@@ -452,6 +468,8 @@ def test_a_runner_whose_worker_closes_delivers_what_it_has(worker, listener):
 
     assert listener.hears() == Report([outcome(call("a"))])
     listener.says(Ack([("a", 1)]))
+    assert listener.hears() == Leave()
+    listener.says(Leave())
     assert worker.ends() == "its worker closes"
 
 
