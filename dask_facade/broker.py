@@ -203,6 +203,10 @@ class Broker:
         """How many more ready calls may be taken up from the ledger."""
         return self.rules.high_water - len(self._backlog)
 
+    def __len__(self) -> int:
+        """How many calls are known here, ready or in flight."""
+        return len(self._entries)
+
     @property
     def in_flight(self) -> int:
         """How many calls are claimed, handed out, in doubt or ending."""

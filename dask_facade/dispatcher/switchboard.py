@@ -51,6 +51,7 @@ from dask_facade.messages import (
 logger = logging.getLogger(__name__)
 
 INPUTS_LIMIT = 16 * 2**20  # bytes of results in one message
+QUIET = 8  # calls, up to which commits follow one another at once
 ACK_AFTER = 0.02  # seconds
 REST = 0.001  # seconds between two commits, at most
 TICK_AFTER = 0.005  # seconds between two ticks, at least
@@ -273,7 +274,7 @@ class Switchboard:
 
     def _committed(self, batch: Batch, written: Written, begun: float) -> None:
         now = self._loop.time()
-        self._rested = now + min(now - begun, REST)
+        self._rested = now + min(now - begun, REST) if len(self._broker) > QUIET else now
         self._committing = False
         self.step(Wrote(batch, written))
         if self._batch:
