@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from dask_facade.broker import Drain, Found, Rules, Taken, WorkerGone
 from dask_facade.cluster.local import LocalCluster
 from dask_facade.cluster.placement import Placement
 from dask_facade.dispatcher.leader import BEAT_EVERY, take_lease
 from dask_facade.dispatcher.switchboard import Switchboard
 from dask_facade.dispatcher.writer import LedgerWriter
+from dask_facade.events import Drain, Found, Rules, Taken, WorkerGone
 from dask_facade.exceptions import LeadershipLost
 from dask_facade.ids import new_id
 from dask_facade.ledger.store import Desk, JobStore, Lease

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from dask_facade.broker import (
-    Broker,
+from dask_facade.broker import Broker
+from dask_facade.dispatcher.writer import LedgerWriter
+from dask_facade.events import (
     Event,
     Heard,
     Instant,
@@ -22,7 +23,6 @@ from dask_facade.broker import (
     Write,
     Wrote,
 )
-from dask_facade.dispatcher.writer import LedgerWriter
 from dask_facade.exceptions import DaskFacadeError, LedgerRefused, LineRefused
 from dask_facade.jobs import Batch, Written
 from dask_facade.ledger.store import Lease

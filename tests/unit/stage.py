@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from dask_facade.broker import (
-    Broker,
+from dask_facade.broker import Broker
+from dask_facade.events import (
     Event,
     Heard,
     Instant,

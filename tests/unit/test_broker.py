@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dask_facade.broker import Rules, Taken, Tick
+from dask_facade.events import Rules, Taken, Tick
 from dask_facade.jobs import Batch, Claim
 from dask_facade.messages import Begun, Offer, Recall, Returned
 from dask_facade.states import FAILURE, PENDING, RECEIVED, REVOKED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dask_facade.broker import Drain, Event, Found, LineEnded, Tick, WorkerGone
+from dask_facade.events import Drain, Event, Found, LineEnded, Tick, WorkerGone
 from dask_facade.exceptions import WorkerLostError
 from dask_facade.jobs import Batch
 from dask_facade.messages import Ack, Begun, Call, Held, Leave, Offer, Recall, Report, Returned

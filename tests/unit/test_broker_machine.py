@@ -15,7 +15,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from dask_facade.broker import Broker, Drain, Found, LineEnded, RunnerUp, Taken, Tick, WorkerGone
+from dask_facade.broker import Broker
+from dask_facade.events import Drain, Found, LineEnded, RunnerUp, Taken, Tick, WorkerGone
 from dask_facade.jobs import Edge, NewJob
 from dask_facade.messages import (
     Ack,

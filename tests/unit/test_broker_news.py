@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dask_facade.broker import (
-    Event,
-    Found,
-    Heard,
-    LineEnded,
-    Taken,
-    Tick,
-    WorkerGone,
-    Wrote,
-)
+from dask_facade.events import Event, Found, Heard, LineEnded, Taken, Tick, WorkerGone, Wrote
 from dask_facade.jobs import Batch, Claim, Edge, InFlight, Release, Written
 from dask_facade.messages import (
     VERSION,

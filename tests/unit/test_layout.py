@@ -21,7 +21,18 @@ PACKAGE = "dask_facade"
 FLOORS: dict[int, tuple[str, ...]] = {
     0: ("states", "exceptions", "ids"),
     1: ("messages", "serialization", "current", "signals"),
-    2: ("jobs", "retry", "schedules", "config", "registry", "canvas", "plan", "backlog", "broker"),
+    2: (
+        "jobs",
+        "retry",
+        "schedules",
+        "config",
+        "registry",
+        "canvas",
+        "plan",
+        "backlog",
+        "events",
+        "broker",
+    ),
     3: ("line",),
     4: (
         "worker",

@@ -12,10 +12,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from dask_facade.broker import Rules
 from dask_facade.cluster.connection import require_loopback
 from dask_facade.conf import Settings, get_settings
 from dask_facade.dispatcher.service import Dispatcher, Options
+from dask_facade.events import Rules
 from dask_facade.exceptions import DaskFacadeError, ImproperlyConfigured
 from dask_facade.ledger.orm import OrmStore
 
