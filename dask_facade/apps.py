@@ -16,11 +16,12 @@ class DaskFacadeConfig(AppConfig):
         """Make the ledger known, and an app for sites that make none of their own."""
         from dask_facade import checks, current
         from dask_facade.app import DaskFacade
+        from dask_facade.conf import LEDGER_ALIAS
         from dask_facade.dispatcher.client import DispatcherClient
         from dask_facade.ledger.orm import OrmStore
 
         checks.register_checks()
-        store = OrmStore("default")
+        store = OrmStore(LEDGER_ALIAS)
         current.set_site(current.Site(store, DispatcherClient(store), self._packages))
         if not current.has_app():
             DaskFacade().autodiscover_tasks()

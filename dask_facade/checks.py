@@ -14,10 +14,9 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
-from dask_facade.conf import get_settings
+from dask_facade.conf import LEDGER_ALIAS, get_settings
 from dask_facade.exceptions import ImproperlyConfigured
 
-LEDGER_ALIAS = "default"
 TAG = "dask_facade"
 OTHER_ENGINES = ("mysql", "mariadb", "oracle", "mssql", "sql_server", "cockroach", "dummy")
 HINT_OPTIONS = """Write in settings.py:

@@ -12,6 +12,9 @@ from django.conf import settings as django_settings
 
 from dask_facade.exceptions import ImproperlyConfigured
 
+LEDGER_ALIAS = "default"
+"""The database that holds the ledger, by its name in ``settings.DATABASES``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -88,10 +88,6 @@ class WorkerLostError(TaskError):
     """The worker died while the job may have been running."""
 
 
-class ResultLost(TaskError):
-    """The job succeeded, but its result is gone."""
-
-
 class UnpickleableExceptionWrapper(TaskError):
     """Stands for an exception that cannot be rebuilt: its module, class name and arguments."""
 

@@ -25,7 +25,6 @@ _OPEN = frozenset({"init", "running", "paused"})
 
 @dataclass(slots=True)
 class _Placed:
-    runner: str
     future: Future[str]
     free_at: float | None = None  # when its place may be filled again, once it has ended
 
@@ -41,7 +40,6 @@ class Placement:
         self, address: str, make_slot: Callable[[], Slot], gone: Callable[[str], None]
     ) -> None:
         self.address = address
-        self.reason = ""  # why runners do not come up, if they do not
         self.workers: frozenset[str] = frozenset()
         self._client: Client | None = None
         self._gone = gone
@@ -65,7 +63,7 @@ class Placement:
             except TimeoutError:
                 pass
             except ClusterUnavailable as error:
-                self.reason = str(error)
+                logger.debug("%s", error)
                 await asyncio.sleep(LOOK_EVERY)
                 continue
             self._look.clear()
@@ -74,7 +72,6 @@ class Placement:
             except (OSError, TimeoutError) as error:
                 if not self._stopped:
                     logger.warning("the scheduler at %s is away: %s", self.address, error)
-                    self.reason = f"the scheduler at {self.address} is away"
                     await self._disconnect()
 
     async def close(self) -> None:
@@ -142,12 +139,12 @@ class Placement:
             return
         placed.free_at = now + REPLACE_AFTER
         if placed.future.status == "error":
-            self.reason = f"a runner on {address} failed: {await _told(placed.future.exception())}"
+            end = f"failed: {await _told(placed.future.exception())}"
         elif placed.future.status == "finished":
-            self.reason = f"a runner on {address} ended: {await _told(placed.future.result())}"
+            end = f"ended: {await _told(placed.future.result())}"
         else:
-            self.reason = f"a runner on {address} was {placed.future.status}"
-        logger.warning(self.reason)
+            end = f"was {placed.future.status}"
+        logger.warning("a runner on %s %s", address, end)
 
     def _place(self, client: Client, address: str) -> _Placed:
         slot = self._make_slot()
@@ -160,7 +157,7 @@ class Placement:
             pure=False,
             retries=0,
         )
-        return _Placed(slot.runner, future)
+        return _Placed(future)
 
 
 async def _told(answer: Any) -> str:

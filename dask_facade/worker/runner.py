@@ -73,8 +73,7 @@ def run(slot: Slot) -> str:
         return tasks.find(name)
 
     def around() -> None:
-        if not closer:
-            preload.prepare(slot.settings_module, slot.paths)
+        if not closer:  # by now the task was found, so the process is prepared
             closer.append(preload.connection_closer(slot.settings_module))
         closer[0]()
 

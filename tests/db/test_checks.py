@@ -7,7 +7,8 @@ from django.core import checks
 from django.db import connections
 from django.test import override_settings
 
-from dask_facade.checks import LEDGER_ALIAS, check_ledger_database, check_settings
+from dask_facade.checks import check_ledger_database, check_settings
+from dask_facade.conf import LEDGER_ALIAS
 
 GOOD = {
     "transaction_mode": "IMMEDIATE",

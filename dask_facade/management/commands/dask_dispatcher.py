@@ -12,12 +12,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from dask_facade import current
 from dask_facade.cluster.connection import require_loopback
 from dask_facade.conf import Settings, get_settings
 from dask_facade.dispatcher.service import Dispatcher, Options
 from dask_facade.events import Rules
 from dask_facade.exceptions import DaskFacadeError, ImproperlyConfigured
-from dask_facade.ledger.orm import OrmStore
 
 
 class Command(BaseCommand):
@@ -53,7 +53,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     async def _run(self, options: Options) -> None:
-        dispatcher = Dispatcher(OrmStore("default"), options)
+        dispatcher = Dispatcher(current.site().store, options)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, dispatcher.stop)
