@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from dask_facade import current as _current
 from dask_facade.app import Celery, DaskFacade
-from dask_facade.canvas import Signature, chain, chord, group, signature
+from dask_facade.canvas import (
+    Signature,
+    chain,
+    chord,
+    chunks,
+    group,
+    maybe_signature,
+    signature,
+    subtask,
+    xmap,
+    xstarmap,
+)
+from dask_facade.making import shared_task
 from dask_facade.result import AsyncResult, GroupResult
-from dask_facade.task import Task, shared_task
+from dask_facade.task import Task, current_task
 
 __version__ = "0.1.0"
+
+current_app = _current.Proxy(_current.app)
 
 __all__ = [
     "AsyncResult",
@@ -18,7 +33,14 @@ __all__ = [
     "Task",
     "chain",
     "chord",
+    "chunks",
+    "current_app",
+    "current_task",
     "group",
+    "maybe_signature",
     "shared_task",
     "signature",
+    "subtask",
+    "xmap",
+    "xstarmap",
 ]

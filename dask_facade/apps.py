@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.core.signals import setting_changed
 
 
 class DaskFacadeConfig(AppConfig):
@@ -16,12 +19,13 @@ class DaskFacadeConfig(AppConfig):
         """Make the ledger known, and an app for sites that make none of their own."""
         from dask_facade import checks, current
         from dask_facade.app import DaskFacade
-        from dask_facade.conf import LEDGER_ALIAS
+        from dask_facade.conf import ledger_database
         from dask_facade.dispatcher.client import DispatcherClient
         from dask_facade.ledger.orm import OrmStore
 
         checks.register_checks()
-        store = OrmStore(LEDGER_ALIAS)
+        setting_changed.connect(_reread)
+        store = OrmStore(ledger_database())
         current.set_site(current.Site(store, DispatcherClient(store), self._packages))
         if not current.has_app():
             DaskFacade().autodiscover_tasks()
@@ -30,3 +34,11 @@ class DaskFacadeConfig(AppConfig):
         from django.apps import apps
 
         return [config.name for config in apps.get_app_configs()]
+
+
+def _reread(setting: str, **kwargs: Any) -> None:
+    """Let the current app follow a test that changes Django's settings for a while."""
+    from dask_facade import current
+
+    if current.has_app():
+        current.app().conf.reread()

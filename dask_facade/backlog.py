@@ -2,60 +2,91 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection
 
+from dask_facade.heap import Heap
 from dask_facade.messages import Call
-
-_Place = tuple[int, float, int, Call]
 
 
 class Backlog:
     """A heap for each queue, by priority and then age, and turns between the queues.
 
     Turns go by time, not by number: the queue whose calls have cost the least, by their expected
-    durations, is next. A queue that was empty joins at the time of the others.
+    durations, is next. A queue that was empty joins at the time of the others. One that is paused
+    has no turns.
     """
 
     def __init__(self) -> None:
-        self._heaps: dict[str, list[_Place]] = {}
+        self.paused: frozenset[str] = frozenset()
+        self._heaps: dict[str, Heap[Call]] = {}
         self._spent: dict[str, float] = {}
         self._size = 0
-        self._pushed = 0
 
     def __len__(self) -> int:
+        """How many calls are here, those of paused queues too."""
         return self._size
 
+    @property
+    def open(self) -> int:
+        """How many calls may be taken: those of queues that are not paused."""
+        return self._size - sum(map(self.size, self.paused)) if self.paused else self._size
+
+    def full(self, size: float) -> set[str]:
+        """Return the queues of which more than *size* calls are here."""
+        return {queue for queue, heap in self._heaps.items() if len(heap) > size}
+
+    def longest(self, without: Collection[str]) -> int:
+        """Return how many calls stand in the fullest queue that is not among *without*."""
+        sizes = [len(heap) for queue, heap in self._heaps.items() if queue not in without]
+        return max(sizes, default=0)
+
+    def size(self, queue: str) -> int:
+        """Return how many calls of a queue are here."""
+        heap = self._heaps.get(queue)
+        return 0 if heap is None else len(heap)
+
     def push(self, call: Call) -> None:
-        """Add a call."""
+        """Add a call; its id must be new here."""
         heap = self._heaps.get(call.queue)
         if heap is None:
             floor = min(self._spent.values(), default=0.0)
-            heap = self._heaps[call.queue] = []
+            heap = self._heaps[call.queue] = Heap()
             self._spent[call.queue] = floor
-        self._pushed += 1
-        heapq.heappush(heap, (-call.priority, call.created, self._pushed, call))
+        heap.push(call.id, (-call.priority, call.created), call)
         self._size += 1
 
     def next_queue(self, queues: Collection[str]) -> str | None:
         """Return the queue whose turn it is among *queues* (none named: all), or None."""
-        if len(self._heaps) == 1:
-            queue = next(iter(self._heaps))
-            return queue if not queues or queue in queues else None
-        served = [queue for queue in self._heaps if not queues or queue in queues]
+        if len(self._heaps) == 1 and not (queues or self.paused):
+            return next(iter(self._heaps))
+        served = [
+            queue
+            for queue in self._heaps
+            if (not queues or queue in queues) and queue not in self.paused
+        ]
+        if len(served) == 1:
+            return served[0]
         return min(served, key=self._spent.__getitem__, default=None)
 
     def peek(self, queue: str) -> Call:
         """Return the call that `pop` would."""
-        return self._heaps[queue][0][-1]
+        return self._heaps[queue].first()[1]
 
     def pop(self, queue: str, cost: float) -> Call:
         """Remove and return the first call of a queue, and charge the queue *cost* seconds."""
         heap = self._heaps[queue]
-        call = heapq.heappop(heap)[-1]
+        call = heap.pop()
         self._size -= 1
         if heap:
             self._spent[queue] += cost
         else:
             del self._heaps[queue], self._spent[queue]
         return call
+
+    def discard(self, call: Call) -> None:
+        """Remove a call, if it is here."""
+        heap = self._heaps.get(call.queue)
+        if heap is not None and heap.discard(call.id):
+            self._size -= 1
+            if not heap:
+                del self._heaps[call.queue], self._spent[call.queue]

@@ -1,7 +1,4 @@
-"""Signatures: a task with its arguments and options, not yet called, and how they compose.
-
-A signature is a dict, as Celery's are: projects look into them and send them through JSON.
-"""
+"""How signatures compose: chain, group, chord, chunks, map, and what ``|`` makes of them."""
 
 from __future__ import annotations
 
@@ -9,133 +6,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dask_facade import current
+from dask_facade.signatures import SHAPES, Signature
 
-_SHAPES: dict[str, type[Signature]] = {}
-
-
-class Signature(dict[str, Any]):
-    """A call in the making: ``task``, ``args``, ``kwargs``, ``options``, ``immutable``."""
-
-    shape: str | None = None
-
-    def __init__(
-        self,
-        task: Any,
-        args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-        *,
-        immutable: bool = False,
-        **more_options: Any,
-    ) -> None:
-        super().__init__(
-            task=task if isinstance(task, str) else task.name,
-            args=tuple(args or ()),
-            kwargs=dict(kwargs or {}),
-            options={**(options or {}), **more_options},
-            subtask_type=self.shape,
-            immutable=immutable,
-        )
-
-    @staticmethod
-    def from_dict(form: Mapping[str, Any]) -> Signature:
-        """Return the signature that *form*, a plain dict such as JSON gives, describes."""
-        if isinstance(form, Signature):
-            return form
-        kind = _SHAPES.get(form.get("subtask_type") or "", Signature)
-        return kind._from_dict(form)
-
-    @classmethod
-    def _from_dict(cls, form: Mapping[str, Any]) -> Signature:
-        return cls(
-            form["task"],
-            form.get("args", ()),
-            form.get("kwargs"),
-            form.get("options"),
-            immutable=form.get("immutable", False),
-        )
-
-    @property
-    def task(self) -> str:
-        """The name of the task."""
-        return str(self["task"])
-
-    name = task
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """Positional arguments, those that a previous result goes before."""
-        return tuple(self["args"])
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        """Keyword arguments."""
-        return self["kwargs"]  # type: ignore[no-any-return]  # a dict by construction
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What `apply_async` takes beside arguments."""
-        return self["options"]  # type: ignore[no-any-return]  # a dict by construction
-
-    @property
-    def immutable(self) -> bool:
-        """Whether it refuses a previous result as its first argument."""
-        return bool(self["immutable"])
-
-    @property
-    def type(self) -> Any:
-        """The task itself; raises NotRegistered."""
-        return current.app().tasks[self.task]
-
-    def clone(
-        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Signature:
-        """Return a copy with *args* before its own, and *kwargs* and *options* over its own."""
-        if self.immutable:
-            args, kwargs = (), None
-        return Signature(
-            self.task,
-            (*args, *self.args),
-            {**self.kwargs, **(kwargs or {})},
-            {**self.options, **options},
-            immutable=self.immutable,
-        )
-
-    def set(self, *, immutable: bool | None = None, **options: Any) -> Signature:
-        """Set options in place, and return the signature."""
-        if immutable is not None:
-            self["immutable"] = immutable
-        self.options.update(options)
-        return self
-
-    def delay(self, *args: Any, **kwargs: Any) -> Any:
-        """Submit it with *args* and *kwargs* added; return its result object."""
-        return self.apply_async(args, kwargs)
-
-    def apply_async(
-        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Any:
-        """Submit it with arguments and options added; return its result object."""
-        changed = self.clone(args or (), kwargs, **options) if args or kwargs or options else self
-        return current.app().submit(changed)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task here and now."""
-        call = self.clone(args, kwargs)
-        return self.type(*call.args, **call.kwargs)
-
-    def __or__(self, other: Any) -> Signature:  # type: ignore[override]  # as Celery's, not a dict's
-        if not isinstance(other, Signature):
-            return NotImplemented
-        return _join([self, other])
-
-    def __ior__(self, other: Any) -> Signature:  # type: ignore[override]  # not a dict's merge
-        return self.__or__(other)
-
-    def __repr__(self) -> str:
-        parts = [repr(arg) for arg in self.args]
-        parts += [f"{name}={value!r}" for name, value in self.kwargs.items()]
-        return f"{self.task}({', '.join(parts)})"
+__all__ = [
+    "Signature",
+    "chain",
+    "chord",
+    "chunks",
+    "group",
+    "maybe_signature",
+    "signature",
+    "subtask",
+    "xmap",
+    "xstarmap",
+]
 
 
 class chain(Signature):
@@ -152,6 +36,16 @@ class chain(Signature):
     @classmethod
     def _from_dict(cls, form: Mapping[str, Any]) -> Signature:
         return _restored(cls(*form["kwargs"]["tasks"]), form)
+
+    @staticmethod
+    def join(signatures: Iterable[Signature]) -> Signature:
+        """Return what ``a | b`` is: a chain, or the chord alone where only one is left."""
+        steps = _steps(signatures)
+        if len(steps) == 1:
+            return steps[0]
+        whole: chain = chain()
+        whole.kwargs["tasks"] = steps
+        return whole
 
     @property
     def tasks(self) -> list[Signature]:
@@ -203,6 +97,36 @@ class group(Signature):
         """Submit it, as Celery does."""
         return self.apply_async(args, kwargs)
 
+    def apply_async(
+        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Submit it with arguments and options added; return its GroupResult."""
+        for option in ("link", "link_error"):
+            if options.get(option) is not None:
+                raise TypeError(f"cannot add {option} to a group: use a chord, or its members'")
+        return super().apply_async(args, kwargs, **options)
+
+    def link(self, callback: Any) -> Any:
+        """Let *callback* run, without the result, when the first member ends well."""
+        return self.tasks[0].link(Signature.from_dict(callback).clone().set(immutable=True))
+
+    def link_error(self, errback: Any) -> Any:
+        """Let *errback* run for each member that fails."""
+        return tuple(each.link_error(Signature.from_dict(errback).clone()) for each in self.tasks)
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Say whether the members refuse a previous result."""
+        for each in self.tasks:
+            each.set_immutable(immutable)
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> group:
+        """Give each member a countdown that is *step* longer than the one before."""
+        countdown = start
+        for each in self.tasks:
+            each.set(countdown=countdown)
+            countdown = start if stop is not None and countdown + step >= stop else countdown + step
+        return self
+
     def __repr__(self) -> str:
         return f"group({self.tasks!r})"
 
@@ -245,6 +169,32 @@ class chord(Signature):
         body = None if self.body is None else self.body.clone()
         return chord(self.header.clone(args, kwargs), body, **{**self.options, **options})
 
+    def link(self, callback: Any) -> Any:
+        """Let *callback* run with the result of the body."""
+        return self._ending().link(callback)
+
+    def link_error(self, errback: Any) -> Any:
+        """Let *errback* run when the chord fails.
+
+        When a member of the header fails, so does the body: *errback* is the body's. With
+        ``task_allow_error_cb_on_chord_header`` it runs for the member, too.
+        """
+        if current.app().conf.task_allow_error_cb_on_chord_header:
+            for each in self.header.tasks:
+                each.link_error(Signature.from_dict(errback).clone().set(immutable=True))
+        for each in self.header.tasks:
+            if isinstance(each, chord):
+                each.link_error(errback)
+        self._ending().link_error(errback)
+        return errback
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Say whether the members of the header refuse a previous result."""
+        self.header.set_immutable(immutable)
+
+    def _ending(self) -> Signature:
+        return self.header if self.body is None else self.body
+
     def __call__(self, body: Signature | None = None, **options: Any) -> Any:
         """Submit it, with *body* if it has none yet."""
         whole = self if body is None else chord(self.header, body, **self.options)
@@ -254,7 +204,55 @@ class chord(Signature):
         return f"chord({self.header.tasks!r}, {self.body!r})"
 
 
-_SHAPES.update({kind.shape: kind for kind in (chain, group, chord) if kind.shape})
+class chunks(Signature):
+    """Calls of one task, several of them in each job: ``chunks(task, arguments, 10)``."""
+
+    shape = "chunks"
+
+    def __init__(self, task: Any, it: Iterable[Any], n: int, **options: Any) -> None:
+        parts = {"task": Signature.from_dict(task), "it": list(it), "n": n}
+        super().__init__("celery.chunks", (), parts, options, immutable=True)
+
+    @classmethod
+    def _from_dict(cls, form: Mapping[str, Any]) -> Signature:
+        return cls(**form["kwargs"], **(form.get("options") or {}))
+
+    def clone(
+        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Signature:
+        """Return a copy; it takes no arguments."""
+        return chunks(**self.kwargs, **{**self.options, **options})
+
+    def group(self) -> group:
+        """Return the group that it is."""
+        it, size = self.kwargs["it"], self.kwargs["n"]
+        parts = (it[start : start + size] for start in range(0, len(it), size))
+        return group(xstarmap(self.kwargs["task"], part) for part in parts)
+
+    def apply_async(
+        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Submit it; return its GroupResult."""
+        return self.group().apply_async(**{**self.options, **options})
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Submit it, as Celery does."""
+        return self.apply_async(**options)
+
+
+def xmap(task: Any, it: Iterable[Any], **options: Any) -> Signature:
+    """Return one job that calls a task with each of *it*, and returns a list."""
+    parts = {"task": Signature.from_dict(task), "it": list(it)}
+    return Signature("celery.map", (), parts, options, immutable=True)
+
+
+def xstarmap(task: Any, it: Iterable[Any], **options: Any) -> Signature:
+    """Return one job that calls a task with the arguments in each of *it*, and returns a list."""
+    parts = {"task": Signature.from_dict(task), "it": list(it)}
+    return Signature("celery.starmap", (), parts, options, immutable=True)
+
+
+SHAPES.update({kind.shape: kind for kind in (chain, group, chord, chunks) if kind.shape})
 
 
 def signature(task: Any, *args: Any, **kwargs: Any) -> Signature:
@@ -262,6 +260,17 @@ def signature(task: Any, *args: Any, **kwargs: Any) -> Signature:
     if isinstance(task, Mapping):
         return Signature.from_dict(task)
     return Signature(task, *args, **kwargs)
+
+
+def maybe_signature(form: Any, app: Any = None, clone: bool = False) -> Any:
+    """Return the signature of a dict form; anything else is returned as it is."""
+    if not isinstance(form, Mapping):
+        return form
+    made = Signature.from_dict(form)
+    return made.clone() if clone else made
+
+
+subtask = signature
 
 
 def _listed(tasks: tuple[Any, ...]) -> list[Signature]:
@@ -293,16 +302,6 @@ def _only_member(whole: group) -> Signature:
     (member,) = whole.tasks
     options = {name: value for name, value in whole.options.items() if name != "task_id"}
     return member.clone(**{**options, **member.options})
-
-
-def _join(signatures: Iterable[Signature]) -> Signature:
-    """Return what ``a | b`` is: a chain, or the chord alone where only one is left."""
-    steps = _steps(signatures)
-    if len(steps) == 1:
-        return steps[0]
-    whole: chain = chain()
-    whole.kwargs["tasks"] = steps
-    return whole
 
 
 def _restored(made: Signature, form: Mapping[str, Any]) -> Signature:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,14 +13,12 @@ from django.conf import settings as django_settings
 
 from dask_facade.exceptions import ImproperlyConfigured
 
-LEDGER_ALIAS = "default"
-"""The database that holds the ledger, by its name in ``settings.DATABASES``."""
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What ``settings.DASK_FACADE`` may say, with what holds if it does not. Times in seconds."""
 
+    LEDGER_DATABASE: str = "default"  # the database of the jobs' table, by its alias
     SCHEDULER_ADDRESS: str | None = None  # of a Dask scheduler to join; None: a local cluster
     WORKERS: int = 2  # processes of the local cluster
     DISPATCHER_HOST: str = "127.0.0.1"  # where the dispatcher listens
@@ -30,7 +29,8 @@ class Settings:
     SEND_GRACE: float = 1.0  # after which the dispatcher looks for a row without a hint
     HIGH_WATER: int = 20_000  # calls that may be ready in the dispatcher; others wait in the table
     MAX_LOST: int = 3  # workers that may die with one acks_late job
-    RESULT_STORE_LIMIT: int = 16 * 2**20  # bytes of one result; a line carries 32 MiB of them
+    RESULT_INLINE_LIMIT: int = 64 * 2**10  # bytes; larger results are also kept on their worker
+    RESULT_STORE_LIMIT: int = 16 * 2**20  # bytes; larger results are on their worker alone
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Settings:
@@ -39,7 +39,7 @@ class Settings:
         for name, value in values.items():
             if name not in known:
                 raise ImproperlyConfigured(
-                    f"DASK_FACADE has no setting {name!r}; it has {', '.join(sorted(known))}"
+                    f"DASK_FACADE has no setting {name!r}{meant(str(name), known)}"
                 )
             default = known[name].default
             fits = isinstance(value, _accepted(default)) and not (
@@ -51,7 +51,13 @@ class Settings:
                 )
             if name in _RULES and not _RULES[name][0](value):
                 raise ImproperlyConfigured(f"DASK_FACADE[{name!r}] must be {_RULES[name][1]}")
-        return cls(**values)
+        read = cls(**values)
+        if read.RESULT_INLINE_LIMIT > read.RESULT_STORE_LIMIT:
+            raise ImproperlyConfigured(
+                f"DASK_FACADE['RESULT_INLINE_LIMIT'] is {read.RESULT_INLINE_LIMIT:,}: it must be "
+                f"at most RESULT_STORE_LIMIT, which is {read.RESULT_STORE_LIMIT:,}"
+            )
+        return read
 
 
 def get_settings() -> Settings:
@@ -60,6 +66,21 @@ def get_settings() -> Settings:
     if not isinstance(values, Mapping):
         raise ImproperlyConfigured(f"DASK_FACADE is {values!r}, which is no dict")
     return Settings.read(values)
+
+
+def ledger_database() -> str:
+    """Return the alias of the ledger's database, also where other settings are wrong."""
+    values = getattr(django_settings, "DASK_FACADE", {})
+    alias = values.get("LEDGER_DATABASE") if isinstance(values, Mapping) else None
+    return alias if isinstance(alias, str) else Settings().LEDGER_DATABASE
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Return what to say of a *name* that is none of those that are *known*."""
+    names = sorted(known)
+    by_upper = {each.upper(): each for each in names}
+    close = difflib.get_close_matches(name.upper(), by_upper, n=1)
+    return f": did you mean {by_upper[close[0]]!r}?" if close else f"; it has {', '.join(names)}"
 
 
 _ADDRESS = re.compile(r".+:\d+")
@@ -74,6 +95,7 @@ _RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     "SEND_GRACE": (lambda value: 0 <= value < math.inf, "0 seconds or more"),
     "HIGH_WATER": (lambda value: value >= 1, "1 or more"),
     "MAX_LOST": (lambda value: value >= 1, "1 or more"),
+    "RESULT_INLINE_LIMIT": (lambda value: value >= 0, "0 or more"),
     "RESULT_STORE_LIMIT": (lambda value: 1 <= value <= 32 * 2**20, "between 1 and 32 MiB"),
 }
 """What a value must be beside its type, and how that is said."""

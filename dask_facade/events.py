@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dask_facade.jobs import Batch, InFlight, Written
-from dask_facade.messages import Call, Held, Message
+from dask_facade.messages import Held, Message, Outcome, Spawn, Update
+
+GRAPHS = "graphs"  # the runner that follows Dask's futures, within the dispatcher
 
 
 class Instant(NamedTuple):
@@ -42,17 +44,18 @@ class WorkerGone(NamedTuple):
     worker: str
 
 
+class Placed(NamedTuple):
+    """These runners have the places of a worker; any other one there ends what it runs."""
+
+    worker: str
+    runners: Collection[str]
+
+
 class Heard(NamedTuple):
     """A message of a client or a runner."""
 
     peer: str
     message: Message
-
-
-class Taken(NamedTuple):
-    """Calls that the leader found in the ledger."""
-
-    calls: Sequence[Call]
 
 
 class Found(NamedTuple):
@@ -62,7 +65,7 @@ class Found(NamedTuple):
 
 
 class Wrote(NamedTuple):
-    """The ledger's answer to a batch of `Write`."""
+    """The ledger's answer to a `Write`, or what else it says by itself (to an empty batch)."""
 
     batch: Batch
     written: Written
@@ -72,11 +75,55 @@ class Tick(NamedTuple):
     """Time has passed."""
 
 
+class Revoke(NamedTuple):
+    """These jobs shall end as REVOKED: before they begin, and with *terminate* while they run.
+
+    That goes for jobs which are not known here, too, until `Unrevoke`.
+    """
+
+    ids: Collection[str]
+    terminate: bool
+
+
+class Unrevoke(NamedTuple):
+    """Nothing is left to be revoked of these jobs."""
+
+    ids: Collection[str]
+
+
+class Paused(NamedTuple):
+    """Nothing is handed out of these queues; of all others, calls are."""
+
+    queues: Collection[str]
+
+
+class LookedUp(NamedTuple):
+    """The answer to `LookUp`: how jobs ended; of *unknown* ones the peer must look by itself."""
+
+    peer: str
+    outcomes: Sequence[Outcome]
+    unknown: Sequence[str]
+
+
 class Drain(NamedTuple):
     """Hand out nothing more, and let the runners go."""
 
 
-Event = RunnerUp | LineEnded | WorkerGone | Heard | Taken | Found | Wrote | Tick | Drain
+Event = (
+    RunnerUp
+    | LineEnded
+    | WorkerGone
+    | Placed
+    | Heard
+    | Found
+    | Wrote
+    | Tick
+    | Revoke
+    | Unrevoke
+    | Paused
+    | LookedUp
+    | Drain
+)
 
 
 # Instructions
@@ -95,13 +142,33 @@ class Send(NamedTuple):
     message: Message
 
 
+class Insert(NamedTuple):
+    """Commit what a running call submits, answer `Spawned`, and offer what is ready of it."""
+
+    peer: str
+    spawn: Spawn
+
+
+class Note(NamedTuple):
+    """Write what a running call says of its state, some time soon."""
+
+    update: Update
+
+
+class LookUp(NamedTuple):
+    """Ask the ledger how these jobs ended, then say `LookedUp`."""
+
+    peer: str
+    ids: Sequence[str]
+
+
 class Refuse(NamedTuple):
     """The event was none that can happen; say so in the log."""
 
     reason: str
 
 
-Instruction = Write | Send | Refuse
+Instruction = Write | Send | Insert | Note | LookUp | Refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,4 +181,6 @@ class Rules:
     worker_gone: float = 60.0  # seconds without its line, or without Dask knowing its worker,
     # after which a runner counts as dead
     max_lost: int = 3
-    high_water: int = 20_000  # calls that may be ready here; the others stay in the ledger
+    high_water: int = 20_000  # calls of a queue that may be ready here; others stay in the ledger
+    horizon: float = 2.0  # seconds ahead of when they are due in which calls are known here
+    far: float = 60.0  # seconds ahead of when they are due from which calls are left to the ledger

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+from datetime import datetime
+from typing import Any
 
 
 class DaskFacadeError(Exception):
@@ -64,6 +66,17 @@ class DuplicateTaskId(DaskFacadeError, ValueError):
         return f"a job with the id {self.job_id!r} was submitted before: give each its own task_id"
 
 
+class JobNotFound(DaskFacadeError, LookupError):
+    """No job has this id: it was never submitted, or it has been pruned."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
+
+    def __str__(self) -> str:
+        return f"no job {self.job_id!r}: never submitted, or pruned"
+
+
 class InvalidTaskId(DaskFacadeError, ValueError):
     """An id that is no string of 1 to 255 characters."""
 
@@ -72,12 +85,112 @@ class TimeoutError(DaskFacadeError, builtins.TimeoutError):
     """The job was still unfinished when the time given to ``get()`` was up."""
 
 
+class WouldNeverEnd(DaskFacadeError, RuntimeError):
+    """Waiting here would never end: what is waited for needs this very transaction to commit."""
+
+
 class TaskError(DaskFacadeError):
     """A task came to a bad end."""
 
 
 class TaskRevokedError(TaskError):
     """The job was revoked before it ended."""
+
+
+class IncompleteStream(TaskError):
+    """A job among those that are walked through has not ended, so its children are not known."""
+
+
+class MaxRetriesExceededError(TaskError):
+    """A task asked for one more retry than it may have."""
+
+    def __init__(
+        self, *args: Any, task_args: Any = (), task_kwargs: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.task_args = task_args
+        self.task_kwargs = {} if task_kwargs is None else task_kwargs
+
+
+class ResultLost(TaskError):
+    """The result was kept on the cluster alone, and is gone; or a future that a job needed is."""
+
+
+class SoftTimeLimitExceeded(TaskError):
+    """The call has run for its ``soft_time_limit``; raised within the task, which may tidy up."""
+
+
+class TimeLimitExceeded(TaskError):
+    """The call ran for its ``time_limit`` and was ended."""
+
+
+class TaskPredicate(DaskFacadeError):
+    """Raised within a task to say how it goes on; no error."""
+
+
+class Retry(TaskPredicate):
+    """The call is to be tried again. *when*: in seconds, or a time; *exc* is why."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        exc: BaseException | str | None = None,
+        when: float | datetime | None = None,
+        is_eager: bool = False,
+        sig: Any = None,
+    ) -> None:
+        self.message = message
+        self.exc = exc if isinstance(exc, BaseException) else None
+        self.excs = exc if isinstance(exc, str) else None if exc is None else repr(exc)
+        self.when = when
+        self.is_eager = is_eager
+        self.sig = sig
+        self.again: Any = None  # messages.Again, on a worker
+        super().__init__(message, exc, when)
+
+    def humanize(self) -> str:
+        """Return when, in words."""
+        if isinstance(self.when, int | float):
+            return f"in {self.when}s"
+        return f"at {self.when}"
+
+    def __str__(self) -> str:
+        if self.message:
+            return self.message
+        if self.excs:
+            return f"Retry {self.humanize()}: {self.excs}"
+        return f"Retry {self.humanize()}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.__class__, (self.message, self.exc, self.when)
+
+
+class Ignore(TaskPredicate):
+    """The state of the job is left as it is: the task has seen to it."""
+
+
+class Reject(TaskPredicate):
+    """The call is not for this task; with *requeue* it is handed out anew, else it fails."""
+
+    def __init__(self, reason: Any = None, requeue: bool = False) -> None:
+        super().__init__(reason, requeue)
+        self.reason = reason
+        self.requeue = requeue
+
+    def __repr__(self) -> str:
+        return f"reject requeue={self.requeue}: {self.reason}"
+
+
+class Replaced(Ignore):
+    """The job goes on as another task; `Task.replace` raises it."""
+
+    def __init__(self, message: str = "", again: Any = None) -> None:
+        super().__init__(message)
+        self.again = again  # messages.Again
+
+
+class Superseded(TaskError):
+    """A later attempt of the job has begun, or it has ended: what this one asks for is not done."""
 
 
 class ChordError(TaskError):
@@ -138,7 +251,7 @@ class MalformedMessage(DaskFacadeError, ValueError):
 
 
 class ClusterUnavailable(DaskFacadeError, ConnectionError):
-    """The Dask scheduler does not answer."""
+    """The Dask scheduler does not answer. *address* is "" where none is known."""
 
     def __init__(self, address: str, reason: str = "") -> None:
         super().__init__(address, reason)
@@ -146,6 +259,8 @@ class ClusterUnavailable(DaskFacadeError, ConnectionError):
         self.reason = reason
 
     def __str__(self) -> str:
+        if not self.address:
+            return f"no Dask cluster is known: {self.reason}"
         because = f" ({self.reason})" if self.reason else ""
         return (
             f"no Dask scheduler answers at {self.address}{because}: "

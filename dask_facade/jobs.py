@@ -1,40 +1,14 @@
-"""A job as the ledger knows it, what is written to make one, and what moves it."""
+"""A job as the ledger knows it, and what moves it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
 from dask_facade.messages import Call, Outcome
 from dask_facade.states import PENDING, READY_STATES
-
-
-class NewJob(NamedTuple):
-    """What a submitter writes of a job. The ledger adds when: its own clock says it."""
-
-    id: str
-    task: str
-    queue: str
-    priority: int
-    payload: bytes
-    preview: str  # the arguments, for people
-    eta: datetime | None  # aware; None: at once
-    acks_late: bool
-    ignore_result: bool
-    root_id: str
-    parent_id: str | None
-    group_id: str | None
-    shape: int  # how the results of what it depends on enter its arguments: messages.Shape
-
-
-class Edge(NamedTuple):
-    """A dependency: *child* begins when *parent* is SUCCESS, and fails when that fails."""
-
-    parent_id: str
-    child_id: str
-    position: int  # among the child's inputs; from 0
-    takes_result: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +25,13 @@ class Job:
     result: bytes | None = None  # the value, or the exception, as serialization wrote it
     result_preview: str = ""
     traceback: str | None = None
+    said: str = ""  # a state of the task's own, while it runs
+    meta: bytes | None = None  # what it said with it, as serialization wrote it
+    key: str = ""  # the result is also Dask data, named by Variable("job:<id>"); "" it is not
+    size: int = 0  # bytes of the result, where it has a key
     ignore_result: bool = False
+    graph: bool = False
+    owner: str = ""  # primary key of the user whose it is
     worker: str = ""
     root_id: str | None = None
     parent_id: str | None = None
@@ -93,15 +73,17 @@ class Batch:
     outcomes: list[Outcome] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)  # jobs that wait, to be taken up another time
 
     def __len__(self) -> int:
-        return len(self.outcomes) + len(self.releases) + len(self.claims)
+        return len(self.outcomes) + len(self.releases) + len(self.claims) + len(self.left)
 
     def extend(self, other: Batch) -> None:
         """Add what *other* has."""
         self.outcomes.extend(other.outcomes)
         self.releases.extend(other.releases)
         self.claims.extend(other.claims)
+        self.left.extend(other.left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +94,24 @@ class Written:
     failed: tuple[Outcome, ...]  # dependants that fail with them, in the order of their failing
     released: tuple[tuple[str, int], ...]  # (id, hand) that moved
     claimed: tuple[tuple[str, int], ...]  # (id, hand) that moved
-    ready: tuple[Call, ...]  # dependants that now wait for nothing
+    ready: tuple[Call, ...]  # dependants and error callbacks that now wait for nothing
+    seen: int = 0  # rows that `take_up` looked at: those that wait for others, too
+
+
+class Asked(NamedTuple):
+    """A request that somebody wrote for the leader."""
+
+    number: int
+    kind: str  # one of REVOKE ...
+    name: str  # a job's id, or a queue's name
+    arguments: Mapping[str, object]
+
+
+REVOKE = "revoke"  # a job; {"terminate": bool}
+REOPEN = "retry"  # a job that failed or was revoked, with what failed because of it
+FORGET = "forget"  # a job that has ended
+PAUSE = "pause"  # a queue
+RESUME = "resume"  # a queue
 
 
 class InFlight(NamedTuple):
@@ -121,3 +120,25 @@ class InFlight(NamedTuple):
     call: Call
     runner: str
     worker: str
+
+
+def end_of(job: Job) -> Outcome:
+    """Return how a job ended, as its runner told."""
+    return Outcome(
+        id=job.id,
+        attempt=job.attempt,
+        hand=0,
+        state=job.state,
+        result=job.result,
+        preview=job.result_preview,
+        traceback=job.traceback,
+        started=_seconds(job.started),
+        finished=_seconds(job.finished) or 0.0,
+        runtime=0.0,
+        key=job.key,
+        size=job.size,
+    )
+
+
+def _seconds(time: datetime | None) -> float | None:
+    return None if time is None else time.timestamp()

@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 FRAME_LIMIT = 64 * 2**20
 POST_LIMIT = 64 * 2**20
-HANDSHAKE_TIMEOUT = 5.0
+HANDSHAKE_TIMEOUT = 5.0  # seconds
+SILENCE = 30.0  # seconds without an answer from the other machine after which a line is gone
 _HEAD = struct.Struct(">I")
 _READ_SIZE = 64 * 1024  # bytes; larger buffers come from and go to the system each time
 
@@ -70,6 +71,20 @@ def frames(message: Message) -> bytes:
                 middle = len(parts) // 2
                 return frames(kind(parts[:middle])) + frames(kind(parts[middle:]))
         raise
+
+
+def _tune(connection: socket.socket) -> None:
+    """Send at once, and notice when the other machine is gone: it says no goodbye."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", SILENCE / 3),
+        ("TCP_KEEPINTVL", SILENCE / 6),
+        ("TCP_KEEPCNT", 4),
+        ("TCP_USER_TIMEOUT", SILENCE * 1000),  # milliseconds
+    ):
+        if hasattr(socket, option):  # not every system has each
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), int(value))
 
 
 class Frames:
@@ -241,7 +256,7 @@ def dial(
 
 
 def _shake_hands(connection: socket.socket, hello: Hello) -> DialledLine:
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _tune(connection)
     connection.sendall(frame(hello))
     head = _read_exactly(connection, _HEAD.size)
     (length,) = _HEAD.unpack(head)
@@ -289,6 +304,7 @@ class AcceptedLine(asyncio.BufferedProtocol):
         self._chunk = memoryview(bytearray(_READ_SIZE))
         self._frames = Frames()
         self._host = host
+        self._patience: asyncio.TimerHandle | None = None  # with who has not said hello
         self._transport: asyncio.Transport | None = None
         self._unread_limit = unread_limit
         self._whole = False
@@ -296,8 +312,9 @@ class AcceptedLine(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _tune(transport.get_extra_info("socket"))
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(HANDSHAKE_TIMEOUT, self._lose_patience)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._chunk
@@ -321,6 +338,8 @@ class AcceptedLine(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._patience is not None:
+            self._patience.cancel()
         if self.hello is not None:
             self._host.ended(self, self._whole and exc is None)
 
@@ -338,6 +357,11 @@ class AcceptedLine(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.close()
 
+    def _lose_patience(self) -> None:
+        if self.hello is None and self._transport is not None:
+            logger.warning("%s does not say hello: its line ends", self._peer)
+            self._transport.abort()
+
     @property
     def _peer(self) -> str:
         return "an unknown peer" if self.hello is None else self.hello.identity
@@ -347,5 +371,7 @@ class AcceptedLine(asyncio.BufferedProtocol):
             raise MalformedMessage(f"{type(message).__name__} where a hello belongs")
         welcome = self._host.greet(message)
         self.hello = message
+        if self._patience is not None:
+            self._patience.cancel()
         self.send(frame(welcome))
         self._host.opened(self, message)

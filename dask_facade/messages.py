@@ -14,10 +14,14 @@ import msgpack
 
 from dask_facade.exceptions import MalformedMessage
 
-VERSION = 1
+VERSION = 2
 
 CLIENT = "client"
 RUNNER = "runner"
+
+DUPLICATE = "duplicate"
+SUPERSEDED = "superseded"
+INVALID = "invalid"
 
 
 class Shape:
@@ -26,6 +30,43 @@ class Shape:
     NOTHING = 0  # it has none, or takes none of them (an immutable signature)
     FIRST = 1  # one result, before the other positional arguments
     LIST = 2  # a list of results, before the other positional arguments; pulled by the runner
+    # An error callback: id, exception (as dump_exception wrote it), traceback, task and payload of
+    # the job that failed, which is its parent; texts in UTF-8.
+    ERROR = 3
+    REFERENCES = 8  # added to one of the others: results that stand somewhere in the arguments
+
+
+class NewJob(NamedTuple):
+    """What a submitter writes of a job. The ledger adds when: its own clock says it."""
+
+    id: str
+    task: str  # of a graph: its name, for people
+    queue: str
+    priority: int
+    payload: bytes  # arguments, as serialization.dump_arguments wrote them
+    preview: str  # the arguments, for people
+    due: float | None  # seconds since the epoch; None: at once
+    expires: float | None  # seconds since the epoch; not begun by then, it is revoked
+    delay: float  # seconds from when it waits for nothing else; 0: none
+    acks_late: bool
+    ignore_result: bool
+    graph: bool  # it follows a Dask future
+    owner: str  # primary key of the user whose it is; "" nobody's
+    root_id: str
+    parent_id: str | None
+    group_id: str | None
+    shape: int  # how the results of what it depends on enter its arguments: Shape
+    options: bytes  # what only its runner reads, as serialization.dumps wrote it; b"": nothing
+    errbacks: bytes  # the jobs that are made when it fails, as pack_jobs wrote them; b"": none
+
+
+class Edge(NamedTuple):
+    """A dependency: *child* begins when *parent* is SUCCESS, and fails when that fails."""
+
+    parent_id: str
+    child_id: str
+    position: int  # among the child's inputs; from 0, references behind the others
+    takes_result: bool
 
 
 class Call(NamedTuple):
@@ -47,7 +88,11 @@ class Call(NamedTuple):
     group_id: str | None
     shape: int  # of Shape
     payload: bytes  # arguments, as serialization.dump_arguments wrote them
-    inputs: Sequence[bytes]  # with Shape.FIRST: that one result
+    expires: float | None  # seconds since the epoch
+    graph: bool  # it follows a Dask future; no runner gets it
+    options: bytes  # as in NewJob
+    near: str  # address of the worker that holds the largest of its inputs; "" none does
+    inputs: Sequence[bytes]  # with Shape.FIRST: that one result; with Shape.ERROR: see there
     marked: bool = False  # its runner says when it begins
 
 
@@ -64,6 +109,25 @@ class Outcome(NamedTuple):
     started: float | None  # seconds since the epoch, on the worker's clock; None: it never began
     finished: float
     runtime: float  # seconds, monotonic
+    key: str = ""  # the result is also Dask data, named by Variable("job:<id>"); "" it is not
+    size: int = 0  # bytes of the result, where it has a key
+    again: bytes = b""  # with RETRY and PENDING: how it goes on, as pack_again wrote it
+    cut: bool = False  # what waits for it is revoked: the task ended its chain
+
+    @property
+    def leaves_state(self) -> bool:
+        """Whether readers go on seeing the state that the task itself has set (Ignore)."""
+        return self.cut and self.result is None and not self.key
+
+
+class Again(NamedTuple):
+    """How a job goes on that has not ended: tried again (RETRY), or replaced (PENDING)."""
+
+    delay: float  # seconds from when this is written
+    options: bytes  # as in NewJob
+    becomes: Sequence[NewJob]  # what the row says from now on, under its own id; or nothing
+    jobs: Sequence[NewJob]  # inserted beside it
+    edges: Sequence[Edge]
 
 
 class Held(NamedTuple):
@@ -191,6 +255,55 @@ class Leave(NamedTuple):
     """End when you have nothing in hand."""
 
 
+class Spawn(NamedTuple):
+    """Jobs that a running call submits; they are written if it still is at this attempt."""
+
+    number: int  # of a runner, from 1: the answer has it
+    again: bool  # the line was lost meanwhile: it may have been written
+    parent_id: str
+    attempt: int
+    hand: int
+    jobs: Sequence[NewJob]
+    edges: Sequence[Edge]
+
+
+class Spawned(NamedTuple):
+    """The answer to Spawn."""
+
+    number: int
+    created: float  # seconds since the epoch
+    refusal: str  # "" it is committed; DUPLICATE, SUPERSEDED or INVALID: nothing is
+    reason: str  # the id that is taken, or words
+
+
+class Update(NamedTuple):
+    """What a running call says of its state; the last one counts."""
+
+    id: str
+    attempt: int
+    hand: int
+    state: str  # STARTED, or one of the task's own
+    meta: bytes  # as serialization.dumps wrote it
+    preview: str
+
+
+class Kill(NamedTuple):
+    """End this call at once, as REVOKED, whatever it is doing."""
+
+    id: str
+    hand: int
+
+
+class Nudge(NamedTuple):
+    """Requests were written: look at once."""
+
+
+class Look(NamedTuple):
+    """Push how these jobs ended, as far as the ledger knows; and Wait for the others."""
+
+    ids: Sequence[str]
+
+
 Message = (
     Hello
     | Welcome
@@ -210,6 +323,12 @@ Message = (
     | Pull
     | Inputs
     | Leave
+    | Spawn
+    | Spawned
+    | Update
+    | Kill
+    | Nudge
+    | Look
 )
 
 _KINDS: tuple[type[Message], ...] = (
@@ -231,6 +350,12 @@ _KINDS: tuple[type[Message], ...] = (
     Pull,
     Inputs,
     Leave,
+    Spawn,
+    Spawned,
+    Update,
+    Kill,
+    Nudge,
+    Look,
 )
 _BUFFER = 4096  # bytes to begin with; the packer's own 256 KiB cost more than most messages
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
@@ -241,14 +366,16 @@ class _Handed(NamedTuple):
     hand: int
 
 
-_MEMBERS: dict[type, tuple[int, type]] = {
-    Hello: (7, Held),
-    Offer: (0, Call),
-    Push: (0, Outcome),
-    Hand: (0, Call),
-    Returned: (0, _Handed),
-    Report: (0, Outcome),
-    Ack: (0, _Handed),
+_MEMBERS: dict[type, tuple[tuple[int, type], ...]] = {
+    Hello: ((7, Held),),
+    Offer: ((0, Call),),
+    Push: ((0, Outcome),),
+    Hand: ((0, Call),),
+    Returned: ((0, _Handed),),
+    Report: ((0, Outcome),),
+    Ack: ((0, _Handed),),
+    Spawn: ((5, NewJob), (6, Edge)),
+    Again: ((2, NewJob), (3, NewJob), (4, Edge)),
 }
 """Where a message has others within it, and what they are."""
 
@@ -265,13 +392,44 @@ def unpack(data: bytes | bytearray) -> Message:
         array = msgpack.unpackb(data)
         if type(array) is not list or type(array[0]) is not int or array[0] < 0:
             raise TypeError("not an array that begins with the number of a kind")
-        kind, fields = _KINDS[array[0]], array[1:]
-        if kind in _MEMBERS:
-            place, member = _MEMBERS[kind]
-            fields[place] = _made(member, fields[place])
-        return _made(kind, [fields])[0]  # type: ignore[no-any-return]  # one of the kinds
-    except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
+        return _whole(_KINDS[array[0]], array[1:])  # type: ignore[no-any-return]  # one of the kinds
+    except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         raise MalformedMessage(f"no message of version {VERSION}: {error}") from error
+
+
+def pack_again(again: Again) -> bytes:
+    """Return how a job goes on as bytes."""
+    data: bytes = msgpack.packb(again)
+    return data
+
+
+def unpack_again(data: bytes) -> Again:
+    """Return what `pack_again` got; raise MalformedMessage."""
+    try:
+        return _whole(Again, msgpack.unpackb(data))  # type: ignore[no-any-return]  # it is one
+    except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
+        raise MalformedMessage(f"not how a job goes on: {error}") from error
+
+
+def pack_jobs(jobs: Sequence[NewJob]) -> bytes:
+    """Return jobs as bytes; b"" for none."""
+    data: bytes = msgpack.packb(jobs) if jobs else b""
+    return data
+
+
+def unpack_jobs(data: bytes) -> list[NewJob]:
+    """Return what `pack_jobs` got; raise MalformedMessage."""
+    try:
+        return _made(NewJob, msgpack.unpackb(data)) if data else []
+    except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
+        raise MalformedMessage(f"no jobs: {error}") from error
+
+
+def _whole(kind: Any, fields: list[Any]) -> Any:
+    """Return the message of *kind* with *fields*, and those within it."""
+    for place, member in _MEMBERS.get(kind, ()):
+        fields[place] = _made(member, fields[place])
+    return _made(kind, [fields])[0]
 
 
 def _made(kind: Any, rows: Any) -> list[Any]:
@@ -321,4 +479,7 @@ def _declaration(kind: type) -> _Declaration:
     return _Declaration(tuple(types), tuple(sequences), set())
 
 
-_DECLARED = {kind: _declaration(kind) for kind in (*_KINDS, Call, Outcome, Held, _Handed)}
+_DECLARED = {
+    kind: _declaration(kind)
+    for kind in (*_KINDS, Again, NewJob, Edge, Call, Outcome, Held, _Handed)
+}

@@ -53,12 +53,18 @@ class Job(models.Model):
     worker = models.CharField(max_length=255, blank=True, default="")
     acks_late = models.BooleanField(default=False)
     ignore_result = models.BooleanField(default=False)
+    graph = models.BooleanField(default=False, help_text="It follows a Dask future.")
+    owner = models.CharField(max_length=255, blank=True, default="")
     shape = models.SmallIntegerField("shape of the inputs", default=Shape.NOTHING)
+    options = models.BinaryField("stored options", blank=True, default=b"")
+    errbacks = models.BinaryField("stored error callbacks", blank=True, default=b"")
     root_id = models.CharField("root", max_length=ID_LENGTH)
     parent_id = models.CharField("parent", max_length=ID_LENGTH, null=True, blank=True)
     group_id = models.CharField("group", max_length=ID_LENGTH, null=True, blank=True)
     created = models.DateTimeField(default=timezone.now)
     eta = models.DateTimeField("not before", null=True, blank=True)
+    expires = models.DateTimeField(null=True, blank=True)
+    delay = models.FloatField(default=0, help_text="Seconds from when it waits for nothing else.")
     claimed = models.DateTimeField(null=True, blank=True)
     started = models.DateTimeField(null=True, blank=True)
     finished = models.DateTimeField(null=True, blank=True)
@@ -66,6 +72,12 @@ class Job(models.Model):
     result = models.BinaryField("stored result", null=True, blank=True)
     result_preview = models.TextField("result", blank=True, default="")
     traceback = models.TextField(null=True, blank=True)
+    said = models.CharField("state of its own", max_length=64, blank=True, default="")
+    meta = models.BinaryField("stored words of its own", null=True, blank=True)
+    key = models.CharField(
+        max_length=255, blank=True, default="", help_text="The result is Dask data, too."
+    )
+    size = models.BigIntegerField(default=0, help_text="Bytes of a result that has a key.")
 
     class Meta:
         verbose_name = "job"
@@ -96,6 +108,14 @@ class Job(models.Model):
                 fields=["group_id", "created"],
                 name="dask_facade_group",
                 condition=Q(group_id__isnull=False),
+            ),
+            models.Index(
+                fields=["parent_id"],
+                name="dask_facade_parent",
+                condition=Q(parent_id__isnull=False),
+            ),
+            models.Index(
+                fields=["owner", "id"], name="dask_facade_owner", condition=Q(owner__gt="")
             ),
             models.Index(fields=["state", "created"], name="dask_facade_state"),
         ]
@@ -144,6 +164,35 @@ class Request(models.Model):
         return f"{self.kind} {self.job_id}"
 
 
+class Queue(models.Model):
+    """What is kept of a queue. One that nobody ever paused has no row."""
+
+    name = models.CharField(primary_key=True, max_length=255)
+    paused = models.BooleanField(default=False)
+
+    class Meta:
+        verbose_name = "queue"
+        verbose_name_plural = "queues"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Group(models.Model):
+    """The shape of a group that was put together by hand."""
+
+    id = models.CharField(primary_key=True, max_length=ID_LENGTH)
+    tree = models.JSONField(help_text="Ids of jobs, and lists of such.")
+
+    class Meta:
+        db_table = "dask_facade_saved_group"  # an index has the name without "saved"
+        verbose_name = "group"
+        verbose_name_plural = "groups"
+
+    def __str__(self) -> str:
+        return self.id
+
+
 class Lease(models.Model):
     """Which dispatcher leads. There is one row."""
 
@@ -153,6 +202,9 @@ class Lease(models.Model):
     holder = models.CharField(max_length=255, blank=True, default="")
     addresses = models.JSONField(default=list, blank=True)
     secret = models.BinaryField()
+    scheduler = models.CharField(
+        max_length=255, blank=True, default="", help_text="Address of the Dask scheduler."
+    )
     updated = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -15,12 +15,21 @@ class Runnable(Protocol):
     """A registered task, as far as running and compiling it go."""
 
     name: str
-    queue: str | None
+    queue: Any
     priority: int | None
-    acks_late: bool
-    ignore_result: bool
+    acks_late: bool | None
+    ignore_result: bool | None
+    expires: Any
+    time_limit: float | None
+    soft_time_limit: float | None
+    serializer: str | None
+    keep: str | None
+    rewrites: bool  # its class has an ``apply_async`` of its own
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def rewritten(self, signature: Any) -> Any:
+        """Return what its class's own ``apply_async`` makes of a signature."""
 
     def check_arguments(self, args: Any, kwargs: Any) -> None:
         """Raise TypeError where the task's function cannot be called so."""
@@ -86,7 +95,7 @@ class TaskRegistry(Mapping[str, Any]):
         try:
             self.discover()
             if name not in self._tasks and module:
-                importlib.import_module(module)
+                importlib.import_module(_OWN.get(module, module))
         except Exception as error:  # importing runs the user's modules
             reason = f"{type(error).__name__}: {error}"
             raise NotRegistered(name, reason) from error
@@ -94,6 +103,9 @@ class TaskRegistry(Mapping[str, Any]):
             raise NotRegistered(name)
         return self._tasks[name]
 
+
+_OWN = {"celery": "dask_facade.builtin"}
+"""Where tasks are whose names tell another module."""
 
 tasks = TaskRegistry()
 """The registry of this process. Apps share it, as ``shared_task`` means them to."""

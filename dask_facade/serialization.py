@@ -1,8 +1,8 @@
 """Values as bytes and back, and as text for people.
 
 The first byte names the form: ``j`` JSON, where it says the value without loss; ``c`` cloudpickle;
-``x`` an exception of which only words are left. Nobody reads what is not theirs: the dispatcher
-passes bytes on and never loads them.
+``x`` an exception of which only words are left; ``k`` the key of Dask data. Nobody reads what is
+not theirs: the dispatcher passes bytes on and never loads them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ import json
 import math
 import pickle
 import reprlib
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from itertools import islice
 from typing import Any
 
@@ -23,6 +28,7 @@ from dask_facade.exceptions import DecodeError, EncodeError, UnpickleableExcepti
 _JSON = b"j"
 _PICKLE = b"c"
 _WORDS = b"x"
+_KEY = b"k"
 
 NONE = b"jnull"
 """None, as `dumps` writes it."""
@@ -40,6 +46,10 @@ _SECRETS = (
     "authorization",
     "credential",
 )
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+_SAID_BY_CELERY = (
+    str, int, float, bool, bytes, datetime, date, time, timedelta, Decimal, uuid.UUID,
+)  # fmt: skip
 _SHOWN = 10  # elements of a collection in a preview
 PREVIEW_LIMIT = 1024
 """Characters of a preview, at most."""
@@ -51,9 +61,7 @@ def dumps(value: Any) -> bytes:
         said = _said_in_json(value)
         return _PICKLE + _pickle(value) if said is None else _JSON + said
     except Exception as error:  # reduce methods are the user's code and raise what they like
-        raise EncodeError(
-            f"a {type(value).__qualname__} cannot be serialised: {type(error).__name__}: {error}"
-        ) from error
+        raise _unencodable(value, error) from error
 
 
 def loads(data: bytes) -> Any:
@@ -70,13 +78,91 @@ def loads(data: bytes) -> Any:
     raise DecodeError(f"stored bytes of an unknown form {form!r}")
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Stands in arguments for the result of a job: which of those that the call refers to."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a value in arguments means, where that is known already."""
+
+    value: Any
+
+
+Refer = Callable[[Any], str | Known | None]
+"""Tells which job's result a value in arguments means, or what else than itself; None: itself."""
+
+
 def dump_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     """Return positional and keyword arguments as bytes; raise EncodeError."""
     return dumps([list(args), dict(kwargs)])
 
 
+def dump_referring(
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    refer: Refer,
+    form: Callable[[Any], Any] | None = None,
+) -> tuple[bytes, list[str]]:
+    """Return arguments as `dump_arguments` does, and the ids of the jobs that they refer to.
+
+    *refer* returns the id of the job whose result is meant by a value. Such values, also within
+    lists, tuples and dicts, are stored as a Reference to a place in the list of ids. Where all is
+    JSON nothing can be one, and *refer* is not asked; else *form* (such as `as_json`) decides what
+    is stored. Raises EncodeError.
+    """
+    both = [list(args), dict(kwargs)]
+    said = _said_in_json(both)
+    if said is not None:
+        return _JSON + said, []
+    ids: dict[str, int] = {}
+
+    def stand_in(each: Any) -> Any:
+        meant = refer(each)
+        if meant is None:
+            return each
+        if isinstance(meant, Known):
+            return meant.value
+        return Reference(ids.setdefault(meant, len(ids)))
+
+    stored = _replaced(both, stand_in, ())
+    return dumps(stored if form is None else form(stored)), list(ids)
+
+
+def resolve(value: Any, results: Sequence[Any]) -> Any:
+    """Return *value* with each Reference in it replaced by that one of *results*."""
+    return _replaced(value, lambda each: results[each.index] if _refers(each) else each, ())
+
+
+def count_references(value: Any) -> int:
+    """Return how many results the References in *value* speak of."""
+    seen = {-1}
+
+    def note(each: Any) -> Any:
+        if _refers(each):
+            seen.add(each.index)
+        return each
+
+    _replaced(value, note, ())
+    return max(seen) + 1
+
+
+def as_json(value: Any) -> Any:
+    """Return *value* as Celery's JSON gives it back: tuples as lists, names of keys as texts.
+
+    Times, UUIDs and decimals stay what they are. Raises EncodeError for what it cannot say.
+    """
+    try:
+        return _as_json(value)
+    except RecursionError as error:
+        raise _unencodable(value, error) from error
+
+
 def load_arguments(data: bytes) -> tuple[list[Any], dict[str, Any]]:
-    """Return what `dump_arguments` got; raise DecodeError."""
+    """Return what `dump_arguments` got, References and all; raise DecodeError."""
     match loads(data):
         case [list(args), dict(kwargs)]:
             return args, kwargs
@@ -95,7 +181,7 @@ def dump_exception(error: BaseException, *, limit: int | None = None) -> bytes:
         small = limit is None or len(pickled) < limit
         if small and type(pickle.loads(pickled)) is type(error):
             return _PICKLE + pickled
-    except Exception:  # an exception of the user's own making may refuse in any way
+    except BaseException:  # an exception of the user's own making may refuse in any way
         pass
     return _WORDS + _encode(_words(error)).encode()
 
@@ -116,16 +202,31 @@ def load_exception(data: bytes) -> BaseException:
     return error
 
 
+def dump_reference(job_id: str, key: str, worker: str, size: int) -> bytes:
+    """Return what stands for a result that is Dask data: its key, where it was kept, its bytes."""
+    return _KEY + _encode([job_id, key, worker, size]).encode()
+
+
+def load_reference(data: bytes) -> tuple[str, str, str, int] | None:
+    """Return what `dump_reference` got; None for bytes that are a value."""
+    if data[:1] != _KEY:
+        return None
+    match loads(_JSON + data[1:]):
+        case [str(job_id), str(key), str(worker), int(size)]:
+            return job_id, key, worker, size
+    raise DecodeError("something else is stored where the key of Dask data belongs")
+
+
 def preview(value: Any) -> str:
     """Return *value* for people to read: short, and without secrets."""
-    return _printable(_short(value))
+    return shorten(_short(value))
 
 
 def preview_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """Return a call's arguments for people to read, as they stand between its parentheses."""
     parts = [_short(arg) for arg in args]
     parts += [f"{name}={_short(_masked(name, value))}" for name, value in kwargs.items()]
-    return _printable(", ".join(parts))
+    return shorten(", ".join(parts))
 
 
 class _ExceptionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
@@ -166,11 +267,73 @@ def _is_lossless(value: Any) -> bool:
     return False
 
 
+def is_json(value: Any) -> bool:
+    """Tell whether JSON says *value* without loss."""
+    return _is_lossless(value)
+
+
+def _unencodable(value: Any, error: Exception) -> EncodeError:
+    return EncodeError(
+        f"a {type(value).__qualname__} cannot be serialised: {type(error).__name__}: {error}"
+    )
+
+
+def _refers(value: Any) -> bool:
+    return type(value) is Reference
+
+
+def _replaced(value: Any, replace: Callable[[Any], Any], around: tuple[Any, ...]) -> Any:
+    """Return *value* with its leaves replaced: itself where none changes.
+
+    *around* are the containers that it stands in, which one within itself is not followed into.
+    """
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is not list and kind is not tuple and kind is not dict:
+        return replace(value)
+    if any(value is each for each in around):
+        return value
+    inside = (*around, value)
+    items = list(value.values()) if kind is dict else value
+    new = [_replaced(each, replace, inside) for each in items]
+    if all(one is other for one, other in zip(new, items, strict=True)):
+        return value
+    return dict(zip(value, new, strict=True)) if kind is dict else kind(new)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return _as_json(value.value)
+    if value is None or _refers(value) or isinstance(value, _SAID_BY_CELERY):
+        return value
+    if isinstance(value, Mapping):
+        return {_as_key(key): _as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(each) for each in value]
+    if callable(getattr(value, "__json__", None)):
+        return _as_json(value.__json__())
+    if hasattr(value, "_proxy____cast"):  # a lazy translation of Django's
+        return str(value)
+    raise EncodeError(
+        f"JSON has no {type(value).__qualname__}: pass what it is made of, or leave out "
+        'serializer="json"'
+    )
+
+
+def _as_key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    if key is None or isinstance(key, bool | int | float):
+        return _encode(key)
+    raise EncodeError(f"JSON has no keys like {preview(key)}")
+
+
 def _words(error: BaseException) -> list[Any]:
     kind = type(error)
     try:
         args = [storable(_short(arg)) for arg in error.args[:_SHOWN]]
-    except Exception:  # it may have hidden its arguments
+    except BaseException:  # it may have hidden its arguments
         args = []
     return [str(kind.__module__), kind.__qualname__, args]
 
@@ -203,11 +366,12 @@ _repr = _Repr()
 def _short(value: Any) -> str:
     try:
         return _repr.repr(value)
-    except Exception:  # __repr__ is the user's code
+    except BaseException:  # __repr__ is the user's code, and may ask Python to end
         return f"<{type(value).__qualname__}>"
 
 
-def _printable(text: str) -> str:
+def shorten(text: str) -> str:
+    """Return *text* as a preview may have it."""
     text = storable(text)
     return text if len(text) <= PREVIEW_LIMIT else text[: PREVIEW_LIMIT - 1] + "…"
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import ipaddress
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from distributed import Client
+from distributed.client import ClosedClientError
 
 from dask_facade.exceptions import ClusterUnavailable, ImproperlyConfigured
+
+CONNECT_TIMEOUT = 3.0  # seconds; Dask's own would block a request for 30
+CLOSE_TIMEOUT = 2.0  # seconds
+
+_clients: dict[str, Client] = {}  # by the scheduler's address
+_inherited: list[Client] = []  # the parent's, in a forked process: not to be closed here
+_lock = threading.Lock()
 
 
 async def connect(address: str, timeout: float) -> Client:
@@ -22,6 +35,67 @@ async def connect(address: str, timeout: float) -> Client:
     except (OSError, ValueError) as error:
         raise ClusterUnavailable(address, str(error)) from error
     return client
+
+
+def client_of(address: str) -> Client:
+    """Return this process's client of the scheduler at *address*; it is never made the default.
+
+    It is made at the first call, and anew where Dask has closed it or is trying to reconnect.
+    Raises ClusterUnavailable if no scheduler answers within CONNECT_TIMEOUT.
+    """
+    with _lock:
+        client = _clients.get(address)
+        if client is not None and client.status == "running":
+            return client
+        for other in [each for each, known in _clients.items() if known.status != "running"]:
+            _close(_clients.pop(other))
+        try:
+            client = Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ClusterUnavailable(address, str(error)) from error
+        _clients[address] = client
+        return client
+
+
+@contextmanager
+def reaching(client: Client) -> Iterator[None]:
+    """Raise ClusterUnavailable where the scheduler goes away or does not answer in time."""
+    address = "" if client.scheduler is None else str(client.scheduler.address)
+    try:
+        yield
+    except (OSError, ClosedClientError) as error:  # TimeoutError among them
+        why = str(error) or "not in time"
+        raise ClusterUnavailable(address, why) from error
+
+
+def _close(client: Client) -> None:
+    try:
+        client.close(timeout=CLOSE_TIMEOUT)
+    except (OSError, AssertionError):  # in time it is closed all the same
+        client.status = "closed"
+
+
+def close_all() -> None:
+    """Close this process's clients; done when it exits, too."""
+    with _lock:
+        clients = list(_clients.values())
+        _clients.clear()
+    for client in clients:
+        _close(client)
+
+
+def _start_anew() -> None:
+    """Forget the clients of the parent of this forked process: their threads stayed there."""
+    global _lock
+    _lock = threading.Lock()
+    for client in _clients.values():
+        client.status = "closed"  # or its end would wait for a thread that is not here
+    _inherited.extend(_clients.values())
+    _clients.clear()
+
+
+atexit.register(close_all)
+os.register_at_fork(after_in_child=_start_anew)
 
 
 def require_loopback(address: str, setting: str) -> None:

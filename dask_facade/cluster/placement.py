@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distributed import Client, Future
+from distributed import Client, Future, Variable
+from distributed.client import ClosedClientError
 
 from dask_facade.cluster.connection import connect
+from dask_facade.cluster.futures import DISPATCHER
 from dask_facade.exceptions import ClusterUnavailable
 from dask_facade.worker.runner import Slot, run
 
@@ -25,6 +27,7 @@ _OPEN = frozenset({"init", "running", "paused"})
 
 @dataclass(slots=True)
 class _Placed:
+    runner: str
     future: Future[str]
     free_at: float | None = None  # when its place may be filled again, once it has ended
 
@@ -33,20 +36,30 @@ class Placement:
     """Keeps a runner on every thread of a cluster.
 
     *make_slot* is asked for what each new runner is told; *gone* is told of workers that Dask has
-    removed, by address. The client is made anew when the scheduler was away.
+    removed, by address, and *placed* which runners have the places of a worker. The client is made
+    anew when the scheduler was away or is another one, and *notice* is then left on the scheduler,
+    where runners that lost their line find their dispatcher.
     """
 
     def __init__(
-        self, address: str, make_slot: Callable[[], Slot], gone: Callable[[str], None]
+        self,
+        address: str,
+        make_slot: Callable[[], Slot],
+        gone: Callable[[str], None],
+        placed: Callable[[str, Sequence[str]], None],
+        notice: Mapping[str, object],
     ) -> None:
         self.address = address
+        self.client: Client | None = None  # while the scheduler is there
         self.workers: frozenset[str] = frozenset()
-        self._client: Client | None = None
         self._gone = gone
         self._look = asyncio.Event()
         self._make_slot = make_slot
+        self._notice = notice
         self._placed: dict[str, list[_Placed]] = {}
+        self._scheduler = ""  # its id, which a new one at the same address does not have
         self._stopped = False
+        self._tell_placed = placed
 
     async def start(self, timeout: float) -> None:
         """Connect and place the first runners; raise ClusterUnavailable."""
@@ -57,7 +70,7 @@ class Placement:
         """Follow the cluster until `close`."""
         while not self._stopped:
             try:
-                if self._client is None:
+                if self.client is None:
                     await self._connect(LOOK_EVERY * 5)
                 await asyncio.wait_for(self._look.wait(), LOOK_EVERY)
             except TimeoutError:
@@ -69,37 +82,45 @@ class Placement:
             self._look.clear()
             try:
                 await self._reconcile()
-            except (OSError, TimeoutError) as error:
+            except (OSError, ClosedClientError) as error:
                 if not self._stopped:
                     logger.warning("the scheduler at %s is away: %s", self.address, error)
                     await self._disconnect()
+
+    def give_up(self) -> None:
+        """Take all workers for gone: their cluster ends."""
+        for address in self.workers:
+            self._gone(address)
 
     async def close(self) -> None:
         """Let go of the runners and of the scheduler."""
         self._stopped = True
         self._look.set()
-        client = self._client
+        client = self.client
         if client is not None:
             futures = [each.future for placed in self._placed.values() for each in placed]
             try:
                 await asyncio.wait_for(client.cancel(futures, force=True), 2)
-            except (OSError, TimeoutError):
+            except (OSError, ClosedClientError):
                 logger.debug("the scheduler was gone first")
         await self._disconnect()
 
     async def _connect(self, timeout: float) -> None:
         client = await connect(self.address, timeout)
-        client.subscribe_topic("all", self._on_event)
-        self._client = client
+        try:
+            client.subscribe_topic("all", self._on_event)
+            variable = Variable(DISPATCHER, client=client)
+            await asyncio.wait_for(variable.set(dict(self._notice)), timeout)
+        except (OSError, ClosedClientError) as error:
+            await _close(client)
+            raise ClusterUnavailable(self.address, str(error)) from error
+        self.client, self._scheduler = client, ""
 
     async def _disconnect(self) -> None:
-        client, self._client = self._client, None
+        client, self.client = self.client, None
         self._placed.clear()
         if client is not None:
-            try:
-                await asyncio.wait_for(client.close(timeout=1), 3)
-            except (OSError, TimeoutError):
-                logger.debug("the client did not close in time")
+            await _close(client)
 
     async def _on_event(self, event: tuple[float, Any]) -> None:
         match event[1]:
@@ -107,12 +128,15 @@ class Placement:
                 self._look.set()
 
     async def _reconcile(self) -> None:
-        client = self._client
+        client = self.client
         if client is None:
             return
         if client.scheduler is None:
             raise OSError("the client has closed")
         identity = await asyncio.wait_for(client.scheduler.identity(n_workers=-1), 10)
+        if identity["id"] != (self._scheduler or identity["id"]):
+            raise ConnectionError("it was started anew")  # and knows nothing of what it was told
+        self._scheduler = identity["id"]
         workers = {
             address: each["nthreads"]
             for address, each in identity["workers"].items()
@@ -130,8 +154,9 @@ class Placement:
             for each in placed:
                 await self._look_at(each, address, now)
             placed[:] = [each for each in placed if each.free_at is None or each.free_at > now]
-            while len(placed) < threads:
-                placed.append(self._place(client, address))
+            if len(placed) < threads:
+                placed += [self._place(client, address) for _ in range(threads - len(placed))]
+                self._tell_placed(address, [each.runner for each in placed])
 
     async def _look_at(self, placed: _Placed, address: str, now: float) -> None:
         """Note that a runner has ended, and why."""
@@ -157,7 +182,14 @@ class Placement:
             pure=False,
             retries=0,
         )
-        return _Placed(future)
+        return _Placed(slot.runner, future)
+
+
+async def _close(client: Client) -> None:
+    try:
+        await asyncio.wait_for(client.close(timeout=1), 3)
+    except OSError:
+        logger.debug("the client did not close in time")
 
 
 async def _told(answer: Any) -> str:

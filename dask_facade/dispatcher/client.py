@@ -6,8 +6,9 @@ import logging
 import os
 import socket
 import threading
+import weakref
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from dask_facade.exceptions import LineClosed, LineRefused
 from dask_facade.ids import new_id
@@ -19,6 +20,7 @@ from dask_facade.messages import (
     Call,
     Hello,
     Message,
+    Nudge,
     Offer,
     Outcome,
     Push,
@@ -37,12 +39,22 @@ GIVE_UP_AFTER = 4  # attempts, when nobody waits
 
 
 class Watch:
-    """Some jobs that a thread waits for; what is heard of them lies here until it is taken."""
+    """Some jobs that somebody waits for; what is heard of them lies here until it is taken.
 
-    def __init__(self, ids: Iterable[str], changed: threading.Condition) -> None:
+    A thread waits in `take`. An event loop takes without waiting whenever *wake* was called, which
+    happens on the line's thread, with its lock held.
+    """
+
+    def __init__(
+        self,
+        ids: Iterable[str],
+        changed: threading.Condition,
+        wake: Callable[[], None] | None = None,
+    ) -> None:
         self.ids = set(ids)
         self.outcomes: list[Outcome] = []
         self.unsure: set[str] = set()  # the ledger must be asked
+        self.wake = wake
         self._changed = changed
 
     def take(self, timeout: float) -> tuple[list[Outcome], set[str]]:
@@ -63,9 +75,9 @@ class DispatcherClient:
     def __init__(self, store: JobStore) -> None:
         self._store = store
         self._reset()
-        os.register_at_fork(after_in_child=self._start_anew)
+        _clients.add(self)
 
-    def _start_anew(self) -> None:
+    def start_anew(self) -> None:
         """Forget what the parent of this forked child has: its line stays up."""
         line = self._line
         self._reset()
@@ -77,6 +89,7 @@ class DispatcherClient:
         self._dialling = False
         self._hints: deque[Sequence[Call]] = deque()
         self._line: DialledLine | None = None
+        self._nudges = False  # one waits for a line
         self._watches: dict[str, set[Watch]] = {}
         self._closed = False
 
@@ -88,23 +101,29 @@ class DispatcherClient:
     def offer(self, calls: Sequence[Call]) -> None:
         """Hint at calls whose rows are committed. Never waits, never raises."""
         for part in _slices(calls):
-            line = self._line or self._line_or_keep(part)
-            if line is not None:
-                self._post(line, Offer(part))
+            line = self._line
+            if line is None or not self._post(line, Offer(part)):
+                self._offer_later(part)
 
-    def _line_or_keep(self, hint: Sequence[Call]) -> DialledLine | None:
-        """Return the line if there is one by now, else keep *hint* for when there is."""
+    def _offer_later(self, hint: Sequence[Call]) -> None:
+        """Keep *hint* for the next line, unless that is up by now."""
         with self._changed:
-            if self._line is None:
+            if self._line is None or not self._post(self._line, Offer(hint)):
                 if len(self._hints) < BUFFER:
                     self._hints.append(hint)
                 self._dial_in_background()
-            return self._line
 
-    def watch(self, ids: Iterable[str]) -> Watch:
+    def nudge(self) -> None:
+        """Say that the ledger has requests, once they are committed. Never waits, never raises."""
+        with self._changed:
+            if self._line is None or not self._post(self._line, Nudge()):
+                self._nudges = True
+                self._dial_in_background()
+
+    def watch(self, ids: Iterable[str], wake: Callable[[], None] | None = None) -> Watch:
         """Ask to be told of the ends of these jobs. Give it back to `unwatch`."""
         with self._changed:
-            watch = Watch(ids, self._changed)
+            watch = Watch(ids, self._changed, wake)
             for id in watch.ids:
                 self._watches.setdefault(id, set()).add(watch)
             line = self._line
@@ -141,15 +160,19 @@ class DispatcherClient:
             del self._watches[id]
         return not watches
 
-    def _post(self, line: DialledLine, message: Message) -> None:
+    def _post(self, line: DialledLine, message: Message) -> bool:
+        """Post without waiting; False: the line is gone. A line that is full loses what it gets."""
         try:
             line.post(message)
         except LineClosed:
             logger.debug("the line went; its reader dials again")
+            return False
+        return True
 
     # On the line's reader
 
     def _receive(self, messages: Sequence[Message]) -> None:
+        news: set[Watch] = set()
         with self._changed:
             for message in messages:
                 match message:
@@ -158,21 +181,32 @@ class DispatcherClient:
                             for watch in self._watches.pop(outcome.id, ()):
                                 watch.outcomes.append(outcome)
                                 watch.ids.discard(outcome.id)
+                                news.add(watch)
                     case Unsure(ids):
-                        for id in ids:
-                            for watch in self._watches.get(id, ()):
-                                watch.unsure.add(id)
-            self._changed.notify_all()
+                        news |= self._doubt(ids)
+            self._tell(news)
 
     def _line_ended(self) -> None:
         with self._changed:
             self._line = None
-            for id, watches in self._watches.items():
-                for watch in watches:
-                    watch.unsure.add(id)
-            if self._watches or self._hints:
+            if self._watches or self._hints or self._nudges:
                 self._dial_in_background()
-            self._changed.notify_all()
+            self._tell(self._doubt(self._watches))
+
+    def _doubt(self, ids: Iterable[str]) -> set[Watch]:
+        """Send who waits for these jobs to the ledger; return them."""
+        news = set()
+        for id in ids:
+            for watch in self._watches.get(id, ()):
+                watch.unsure.add(id)
+                news.add(watch)
+        return news
+
+    def _tell(self, news: set[Watch]) -> None:
+        self._changed.notify_all()
+        for watch in news:
+            if watch.wake is not None:
+                watch.wake()
 
     # Dialling
 
@@ -205,8 +239,10 @@ class DispatcherClient:
 
     def _serve(self, line: DialledLine) -> None:
         """Post what was kept, and only then let others post to *line*; the lock is held."""
-        while self._hints:
-            self._post(line, Offer(self._hints.popleft()))
+        while self._hints and self._post(line, Offer(self._hints[0])):
+            self._hints.popleft()
+        if self._nudges:
+            self._nudges = not self._post(line, Nudge())
         if self._watches:
             self._post(line, Wait(list(self._watches)))
         line.start(self._receive, self._line_ended)
@@ -215,7 +251,8 @@ class DispatcherClient:
     def _nobody_cares(self, attempt: int) -> bool:
         if self._watches or attempt < GIVE_UP_AFTER:
             return False
-        self._hints.clear()  # the dispatcher finds their rows when it comes
+        self._hints.clear()  # the dispatcher finds their rows when it comes, and requests
+        self._nudges = False
         return True
 
     def _dial_once(self) -> DialledLine | None:
@@ -237,6 +274,17 @@ class DispatcherClient:
         except LineClosed as error:
             logger.debug("%s", error)
         return None
+
+
+_clients: weakref.WeakSet[DispatcherClient] = weakref.WeakSet()
+
+
+def _start_anew() -> None:
+    for client in _clients:
+        client.start_anew()
+
+
+os.register_at_fork(after_in_child=_start_anew)
 
 
 def _slices(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:

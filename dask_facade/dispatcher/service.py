@@ -7,18 +7,25 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from distributed.client import ClosedClientError
+
+from dask_facade.cluster.futures import forget
 from dask_facade.cluster.local import LocalCluster
-from dask_facade.cluster.placement import Placement
+from dask_facade.cluster.placement import LOOK_EVERY, Placement
+from dask_facade.dispatcher.adoption import Adoption
 from dask_facade.dispatcher.leader import BEAT_EVERY, take_lease
+from dask_facade.dispatcher.reader import LedgerReader
+from dask_facade.dispatcher.requests import Requests
+from dask_facade.dispatcher.sweep import Sweep
 from dask_facade.dispatcher.switchboard import Switchboard
 from dask_facade.dispatcher.writer import LedgerWriter
-from dask_facade.events import Drain, Found, Rules, Taken, WorkerGone
+from dask_facade.events import GRAPHS, Drain, Found, Placed, Rules, WorkerGone
 from dask_facade.exceptions import LeadershipLost
 from dask_facade.ids import new_id
 from dask_facade.ledger.store import Desk, JobStore, Lease
@@ -27,9 +34,6 @@ from dask_facade.messages import RUNNER, Call
 from dask_facade.worker.runner import Slot
 
 logger = logging.getLogger(__name__)
-
-SWEEP_EVERY = 0.5  # seconds between two looks for rows that nobody hinted at
-SWEEP_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,13 @@ class Options:
     advertise: str | None = None  # "host:port", as workers and clients reach this dispatcher
     lease: float = 5.0
     send_grace: float = 1.0  # that a hint may be on its way
-    horizon: float = 2.0  # ahead of their eta in which rows are taken up
     connect_timeout: float = 10.0
     drain: float = 10.0  # that running calls are given at the end
     queues: tuple[str, ...] = ()  # none: every queue
     settings_module: str = ""  # of Django, for the workers; "": without Django
     paths: tuple[str, ...] = ()  # for the workers' sys.path, where they exist there
-    result_limit: int = 16 * 2**20  # bytes
+    inline_limit: int = 64 * 2**10  # bytes of a result, up to which it is only in the ledger
+    store_limit: int = 16 * 2**20  # bytes of a result, up to which it is in the ledger
     rules: Rules = field(default_factory=Rules)
 
 
@@ -59,6 +63,7 @@ class Dispatcher:
     def __init__(self, store: JobStore, options: Options) -> None:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{new_id()[-8:]}"
         self._failure: BaseException | None = None
+        self._forgotten: asyncio.Queue[tuple[Collection[str], Collection[str]]] = asyncio.Queue()
         self._hurry = asyncio.Event()
         self._options = options
         self._stop = asyncio.Event()
@@ -104,17 +109,33 @@ class Dispatcher:
         options = self._options
         logger.info("dispatcher %s leads, epoch %d, at %s", self.holder, lease.epoch, address)
         writer = LedgerWriter(desk, lease.epoch)
-        switchboard = Switchboard(writer, lease, options.lease, options.rules, self._fail)
+        reader = LedgerReader(self._store)
+        hurry = asyncio.Event()
+        switchboard = Switchboard(
+            writer,
+            reader,
+            lease,
+            options.lease,
+            options.rules,
+            hurry=hurry.set,
+            fail=self._fail,
+        )
+        requests = Requests(writer, reader, switchboard, self._forget)
         async with AsyncExitStack() as ending:
             ending.push_async_callback(self._resign, writer)
+            ending.callback(reader.close)
+            ending.callback(switchboard.close)
+            ending.push_async_callback(self._cancel_tasks)
+            self._start(self._beat(writer, switchboard))
+            await _before(self._stop, requests.begin())
+            if self._stop.is_set():
+                return
             server = await asyncio.get_running_loop().create_server(
                 lambda: AcceptedLine(switchboard), sock=listening
             )
-            ending.callback(switchboard.close)
             ending.callback(server.close)
-            ending.push_async_callback(self._cancel_tasks)
-            self._start(self._beat(writer, switchboard))
             scheduler = options.scheduler
+            cluster: LocalCluster | None = None
             if scheduler is None:
                 cluster = LocalCluster(options.workers)
                 ending.push_async_callback(cluster.close)
@@ -125,19 +146,39 @@ class Dispatcher:
                 scheduler,
                 lambda: self._slot(lease, address),
                 lambda worker: switchboard.step(WorkerGone(worker)),
+                lambda worker, runners: switchboard.step(Placed(worker, runners)),
+                {"epoch": lease.epoch, "addresses": [address]},
             )
             ending.push_async_callback(placement.close)
+            if cluster is not None:
+                self._start(cluster.keep(placement.give_up))
             await _before(self._stop, placement.start(options.connect_timeout))
             if self._stop.is_set():
                 return
-            await _recover(writer, switchboard, placement)
+            await writer.run(partial(desk.announce, lease.epoch, scheduler))
+            graphs = await _recover(writer, switchboard, placement)
+            adoption = self._adoption(placement, switchboard)
+            ending.callback(adoption.close)
+            switchboard.add_local(GRAPHS, adoption.receive, adoption.held(graphs))
+            self._start(self._release(placement))
+            sweep = Sweep(
+                writer,
+                switchboard,
+                requests,
+                hurry,
+                grace=options.send_grace,
+                horizon=options.rules.horizon,
+            )
             self._start(placement.keep())
-            self._start(self._sweep(writer, switchboard))
+            self._start(sweep.keep())
             ready(scheduler)
             await self._stop.wait()
             if self._failure is None:
                 switchboard.step(Drain())
                 await _before(self._hurry, switchboard.drained(options.drain))
+
+    def _forget(self, ids: Collection[str], kept: Collection[str]) -> None:
+        self._forgotten.put_nowait((ids, kept))
 
     def _slot(self, lease: Lease, address: str) -> Slot:
         runner = f"runner-{new_id()}"
@@ -148,29 +189,33 @@ class Dispatcher:
             queues=self._options.queues,
             settings_module=self._options.settings_module,
             paths=self._options.paths,
-            result_limit=self._options.result_limit,
+            inline_limit=self._options.inline_limit,
+            store_limit=self._options.store_limit,
         )
+
+    def _adoption(self, placement: Placement, switchboard: Switchboard) -> Adoption:
+        options = self._options
+        return Adoption(
+            lambda: placement.client,
+            partial(switchboard.say_local, GRAPHS),
+            inline_limit=options.inline_limit,
+            store_limit=options.store_limit,
+            settings_module=options.settings_module,
+            paths=options.paths,
+        )
+
+    async def _release(self, placement: Placement) -> None:
+        """Let go of what the cluster keeps of jobs whose rows are gone."""
+        while True:
+            ids, kept = await self._forgotten.get()
+            while not await _is_forgotten(placement, ids, kept):
+                await asyncio.sleep(LOOK_EVERY)
 
     async def _beat(self, writer: LedgerWriter, switchboard: Switchboard) -> None:
         while True:
             await writer.run(lambda: writer.desk.beat(writer.epoch))
             switchboard.beat()
             await asyncio.sleep(BEAT_EVERY)
-
-    async def _sweep(self, writer: LedgerWriter, switchboard: Switchboard) -> None:
-        """Take up rows that no hint told of, or whose time has come."""
-        options = self._options
-        while True:
-            limit = min(SWEEP_ROWS, switchboard.room)
-            calls: Sequence[Call] = ()
-            if limit > 0:
-                take_up = partial(writer.desk.take_up, writer.epoch)
-                calls = await writer.run(
-                    partial(take_up, options.send_grace, options.horizon, limit)
-                )
-                if calls:
-                    switchboard.step(Taken(calls))
-            await asyncio.sleep(0 if calls and len(calls) == limit else SWEEP_EVERY)
 
     # Tasks and their end
 
@@ -218,8 +263,22 @@ async def _before(end: asyncio.Event, work: Coroutine[Any, Any, Any]) -> Any:
     return task.result()
 
 
-async def _recover(writer: LedgerWriter, switchboard: Switchboard, placement: Placement) -> None:
-    """Take over what earlier leaders had begun.
+async def _is_forgotten(placement: Placement, ids: Collection[str], kept: Collection[str]) -> bool:
+    """Let the cluster forget jobs; tell whether it could be reached."""
+    if placement.client is None:
+        return False
+    try:
+        await forget(placement.client, ids, kept)
+    except (OSError, ClosedClientError) as error:
+        logger.warning("%d jobs are not forgotten by the cluster yet: %s", len(ids), error)
+        return False
+    return True
+
+
+async def _recover(
+    writer: LedgerWriter, switchboard: Switchboard, placement: Placement
+) -> list[Call]:
+    """Take over what earlier leaders had begun; return the graphs among it.
 
     Calls whose worker Dask does not know any more may have begun and will not end; what the others
     hold is in doubt until their runner dials, or their worker is gone.
@@ -227,8 +286,10 @@ async def _recover(writer: LedgerWriter, switchboard: Switchboard, placement: Pl
     await writer.run(lambda: writer.desk.forget_taken(writer.epoch))
     found = await writer.run(writer.desk.in_flight)
     if not found:
-        return
+        return []
     logger.warning("%d calls were in flight when the last dispatcher ended", len(found))
     switchboard.step(Found(found))
-    for worker in {each.worker for each in found} - placement.workers:
+    workers = {each.worker for each in found if each.runner != GRAPHS}
+    for worker in workers - placement.workers:
         switchboard.step(WorkerGone(worker))
+    return [each.call for each in found if each.runner == GRAPHS]

@@ -9,12 +9,18 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from dask_facade.broker import Broker
+from dask_facade.dispatcher.commits import Commits
+from dask_facade.dispatcher.reader import LedgerReader
 from dask_facade.dispatcher.writer import LedgerWriter
 from dask_facade.events import (
     Event,
     Heard,
+    Insert,
     Instant,
     LineEnded,
+    LookedUp,
+    LookUp,
+    Note,
     Refuse,
     Rules,
     RunnerUp,
@@ -23,9 +29,9 @@ from dask_facade.events import (
     Write,
     Wrote,
 )
-from dask_facade.exceptions import DaskFacadeError, LedgerRefused, LineRefused
+from dask_facade.exceptions import LedgerRefused, LineRefused
 from dask_facade.jobs import Batch, Written
-from dask_facade.ledger.store import Lease
+from dask_facade.ledger.store import Lease, calls_of
 from dask_facade.line import AcceptedLine, frame, frames, is_token
 from dask_facade.messages import (
     CLIENT,
@@ -34,16 +40,22 @@ from dask_facade.messages import (
     Ack,
     Beat,
     Begun,
+    Held,
     Hello,
     Inputs,
     Leave,
+    Look,
     Message,
+    Nudge,
     Offer,
     Outcome,
     Pull,
     Report,
     Returned,
+    Spawn,
+    Spawned,
     Unwait,
+    Update,
     Wait,
     Welcome,
 )
@@ -53,48 +65,61 @@ logger = logging.getLogger(__name__)
 INPUTS_LIMIT = 16 * 2**20  # bytes of results in one message
 QUIET = 8  # calls, up to which commits follow one another at once
 ACK_AFTER = 0.02  # seconds
-REST = 0.001  # seconds between two commits, at most
 TICK_AFTER = 0.005  # seconds between two ticks, at least
 _MAY_SAY: dict[str, tuple[type[Message], ...]] = {
-    CLIENT: (Offer, Wait, Unwait),
-    RUNNER: (Report, Begun, Returned, Pull, Leave),
+    CLIENT: (Offer, Wait, Unwait, Look, Nudge),
+    RUNNER: (Report, Begun, Returned, Pull, Leave, Spawn, Update),
 }
 
 
 class Switchboard:
-    """The broker's body: the lines of a leader, and its group commits.
+    """The broker's body: the lines of a leader, and what is written because of them.
 
-    What events ask to be written is collected for one turn of the loop, or for as long as the last
-    commit takes, and goes to the ledger as one batch. *fail* gets what ends the leadership.
+    *hurry* is called when the ledger must be looked at soon; *fail* gets what ends the leadership.
     """
 
     def __init__(
         self,
         writer: LedgerWriter,
+        reader: LedgerReader,
         lease: Lease,
         lease_seconds: float,
         rules: Rules,
+        *,
+        hurry: Callable[[], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         self._acks: dict[str, list[tuple[str, int]]] = {}
         self._alarm: asyncio.TimerHandle | None = None
-        self._batch = Batch()
         self._broker = Broker(rules)
         self._closed = False
-        self._committing = False
+        self._commits = Commits(
+            writer,
+            self._wrote,
+            self._spawned,
+            is_quiet=lambda: len(self._broker) <= QUIET,
+            fail=fail,
+        )
         self._fail = fail
+        self._hurry = hurry
         self._instances: dict[str, str] = {}
         self._lease = lease
         self._lease_seconds = lease_seconds
         self._lines: dict[str, AcceptedLine] = {}
+        self._locals: dict[str, Callable[[Message], None]] = {}
         self._loop = asyncio.get_running_loop()
-        self._rested = 0.0  # the loop's time from which the next commit may begin
+        self._reader = reader
         self._tasks: set[asyncio.Task[None]] = set()
         self._writer = writer
 
     @property
+    def unwanted(self) -> frozenset[str]:
+        """The queues of which no rows are to be taken up: those that are paused or full."""
+        return self._broker.unwanted
+
+    @property
     def room(self) -> int:
-        """How many more ready calls may be taken up."""
+        """How many more calls of the other queues may be taken up."""
         return self._broker.room
 
     def step(self, event: Event) -> None:
@@ -103,19 +128,38 @@ class Switchboard:
             return
         for instruction in self._broker.step(event, Instant(time.monotonic(), time.time())):
             match instruction:
-                case Send(peer, Ack(calls)):
+                case Send(peer, Ack(calls)) if peer in self._lines:
                     self._hold_ack(peer, calls)
                 case Send(peer, message):
                     self._say(peer, message)
                 case Write(batch):
-                    self._batch.extend(batch)
-                    self._want_commit()
+                    self._commits.write(batch)
+                case Insert(peer, spawn):
+                    self._commits.spawn(peer, spawn)
+                case Note(update):
+                    self._commits.update(update)
+                case LookUp(peer, ids):
+                    self._start(self._look_up(peer, ids))
                 case Refuse(reason):
                     logger.warning("refused: %s", reason)
         self._set_alarm(self._broker.wake)
 
+    def knows(self, id: str) -> bool:
+        """Tell whether the broker has a job, ready or in flight."""
+        return self._broker.knows(id)
+
+    def is_revoking(self, id: str) -> bool:
+        """Tell whether the broker is still to end a job."""
+        return self._broker.is_revoking(id)
+
+    # What is said to peers
+
     def _say(self, peer: str, message: Message) -> None:
         """Send *message*, and with it what was to be acknowledged."""
+        receive = self._locals.get(peer)
+        if receive is not None:
+            self._loop.call_soon(receive, message)  # it may answer: not within a step
+            return
         line = self._lines.get(peer)
         if line is None:
             return
@@ -136,7 +180,10 @@ class Switchboard:
                 line.send(frames(Ack(calls)))
 
     def beat(self) -> None:
-        """Let the runners hear that the leader lives."""
+        """Let the runners hear that the leader lives; forget those that are gone for good."""
+        gone = [id for id in self._instances if not self._broker.has_runner(id)]
+        for id in gone:
+            del self._instances[id]
         data = frame(Beat())
         for line in self._lines.values():
             if line.hello is not None and line.hello.role == RUNNER:
@@ -154,12 +201,26 @@ class Switchboard:
         """End the lines; nothing is handed out or written any more."""
         self._closed = True
         self._send_acks()
+        self._commits.close()
         if self._alarm is not None:
             self._alarm.cancel()
         for task in self._tasks:
             task.cancel()
         for line in list(self._lines.values()):
             line.close()
+
+    # Peers in this process
+
+    def add_local(
+        self, identity: str, receive: Callable[[Message], None], held: Sequence[Held] = ()
+    ) -> None:
+        """Let *receive* get what is said to the runner *identity*, which is up from now on."""
+        self._locals[identity] = receive
+        self.step(RunnerUp(identity, identity, (), held))
+
+    def say_local(self, identity: str, message: Message) -> None:
+        """Hear what a local runner says."""
+        self.step(Heard(identity, message))
 
     # What lines tell
 
@@ -211,6 +272,8 @@ class Switchboard:
                     mark = message
                 case Pull():
                     self._start(self._answer(hello.identity, message))
+                case Nudge():
+                    self._hurry()
                 case _:
                     self.step(Heard(hello.identity, message))
         if outcomes:
@@ -225,6 +288,10 @@ class Switchboard:
         if self._lines.get(hello.identity) is line:
             del self._lines[hello.identity]
             self.step(LineEnded(hello.identity, whole))
+
+    async def _look_up(self, peer: str, ids: Sequence[str]) -> None:
+        outcomes, untold = await self._reader.ends(ids)
+        self.step(LookedUp(peer, outcomes, untold))
 
     async def _answer(self, peer: str, pull: Pull) -> None:
         desk = self._writer.desk
@@ -241,44 +308,17 @@ class Switchboard:
 
     # Commits and alarms
 
-    def _want_commit(self) -> None:
-        """Commit in this turn of the loop when it is quiet, after a rest when it is not.
-
-        The rest is as long as the last commit took: so under load commits grow, and leave the
-        database to submitters for half of the time.
-        """
-        if self._committing:
-            return
-        self._committing = True
-        if self._loop.time() >= self._rested:
-            self._loop.call_soon(self._commit)
-        else:
-            self._loop.call_at(self._rested, self._commit)
-
-    def _commit(self) -> None:
-        """Write what was collected: at once if it is small, else in the ledger's thread."""
-        batch, self._batch = self._batch, Batch()
-        begun = self._loop.time()
-        try:
-            written = self._writer.write_at_once(batch)
-        except DaskFacadeError as error:
-            self._fail(error)
-            return
-        if written is None:
-            self._start(self._commit_patiently(batch, begun))
-        else:
-            self._committed(batch, written, begun)
-
-    async def _commit_patiently(self, batch: Batch, begun: float) -> None:
-        self._committed(batch, await self._writer.write(batch), begun)
-
-    def _committed(self, batch: Batch, written: Written, begun: float) -> None:
-        now = self._loop.time()
-        self._rested = now + min(now - begun, REST) if len(self._broker) > QUIET else now
-        self._committing = False
+    def _wrote(self, batch: Batch, written: Written) -> None:
         self.step(Wrote(batch, written))
-        if self._batch:
-            self._want_commit()
+
+    def _spawned(self, peer: str, spawn: Spawn, answer: Spawned) -> None:
+        """Answer, and take what is ready as if it was hinted at."""
+        self._say(peer, answer)
+        if answer.refusal:
+            return
+        later = {job.id for job in spawn.jobs if job.delay}  # the ledger says when it is due
+        later.update(edge.child_id for edge in spawn.edges)
+        self.step(Heard(peer, Offer(calls_of(spawn.jobs, answer.created, later))))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

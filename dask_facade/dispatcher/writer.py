@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -12,7 +12,7 @@ from typing import TypeVar
 from dask_facade.exceptions import LedgerBusy, LedgerRefused, LedgerUnavailable
 from dask_facade.jobs import Batch, Claim, Release, Written
 from dask_facade.ledger.store import Desk
-from dask_facade.messages import Outcome
+from dask_facade.messages import INVALID, Outcome, Spawn, Spawned, Update
 from dask_facade.serialization import dump_exception, preview
 from dask_facade.states import FAILURE
 
@@ -29,24 +29,85 @@ class LedgerWriter:
     """Runs the transactions of a `Desk` one after another, on the loop or in one thread."""
 
     def __init__(self, desk: Desk, epoch: int) -> None:
+        self.answers_lost = 0  # how often the database went away, perhaps after a commit
         self.epoch = epoch
         self.desk = desk
-        self._doubt = False  # the database went away, perhaps between a commit and its answer
+        self._doubt = False  # it did, and what was being written may stand
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dask-facade-ledger")
 
     def write_at_once(self, batch: Batch) -> Written | None:
         """Write a small batch without leaving the loop; None where that cannot be done now."""
-        if len(batch) > SMALL or self._lock.locked():
+        if len(batch) > SMALL:
+            return None
+        return self._at_once(lambda: self.desk.write(self.epoch, batch))
+
+    def spawn_at_once(self, spawns: Sequence[Spawn]) -> Sequence[Spawned] | None:
+        """Insert a few jobs without leaving the loop; None where that cannot be done now."""
+        if sum(len(spawn.jobs) for spawn in spawns) > SMALL:
+            return None
+        return self._at_once(lambda: self.desk.spawn(self.epoch, spawns))
+
+    def update_at_once(self, updates: Sequence[Update]) -> bool:
+        """Write a few updates without leaving the loop; False where that cannot be done now."""
+        if len(updates) > SMALL:
+            return False
+
+        def transaction() -> bool:
+            self.desk.update(self.epoch, updates)
+            return True
+
+        return self._at_once(transaction) is True
+
+    def _at_once(self, transaction: Callable[[], T]) -> T | None:
+        if self._lock.locked():
             return None
         try:
-            return self.desk.write(self.epoch, batch)
+            return transaction()
         except (LedgerBusy, LedgerRefused):
             return None  # nothing is written
         except LedgerUnavailable as error:
             logger.warning("the ledger is away: %s", error)
-            self._doubt = True
+            self._lose_answer()
             return None
+
+    def _lose_answer(self) -> None:
+        self._doubt = True
+        self.answers_lost += 1
+
+    async def spawn(self, spawns: Sequence[Spawn]) -> Sequence[Spawned]:
+        """Insert what running calls submit; what the database refuses is answered with INVALID.
+
+        Raises LeadershipLost.
+        """
+        try:
+            return await self.run(lambda: self.desk.spawn(self.epoch, self._doubtful(spawns)))
+        except LedgerRefused as error:
+            if len(spawns) > 1:
+                middle = len(spawns) // 2
+                first = await self.spawn(spawns[:middle])
+                return [*first, *await self.spawn(spawns[middle:])]
+            logger.error("the ledger refuses what job %r submits: %s", spawns[0].parent_id, error)
+            return [Spawned(spawns[0].number, 0.0, INVALID, str(error))]
+
+    def _doubtful(self, spawns: Sequence[Spawn]) -> Sequence[Spawn]:
+        """Let the ledger know where it may have these jobs, and its answer was lost."""
+        return [spawn._replace(again=True) for spawn in spawns] if self._doubt else spawns
+
+    async def update(self, updates: Sequence[Update]) -> None:
+        """Write what running calls say of their state, without what the database refuses.
+
+        Raises LeadershipLost.
+        """
+        try:
+            await self.run(lambda: self.desk.update(self.epoch, updates))
+        except LedgerRefused as error:
+            if len(updates) > 1:
+                middle = len(updates) // 2
+                await self.update(updates[:middle])
+                await self.update(updates[middle:])
+            else:
+                logger.error("the ledger refuses what job %r says: %s", updates[0].id, error)
 
     async def write(self, batch: Batch) -> Written:
         """Write *batch*, waiting for a busy or absent database.
@@ -83,12 +144,16 @@ class LedgerWriter:
         away = False
         async with self._lock:
             while True:
+                running = loop.run_in_executor(self._thread, transaction)
                 try:
-                    result = await loop.run_in_executor(self._thread, transaction)
+                    result = await asyncio.shield(running)
+                except asyncio.CancelledError:
+                    await asyncio.wait([running])  # the desk is its, until it is done
+                    raise
                 except LedgerBusy:
                     await asyncio.sleep(BUSY_PAUSE)
                 except LedgerUnavailable as error:
-                    self._doubt = True
+                    self._lose_answer()
                     if not away:
                         logger.error("the ledger is away, nothing is handed out: %s", error)
                         away = True
@@ -102,14 +167,13 @@ class LedgerWriter:
         """Write *batch*; where the database went away meanwhile, find out what it had committed.
 
         The commit may have been made and its answer lost: the same batch then moves nothing. A
-        claim that stands in the row is ours all the same; what was released or became ready is
-        taken up again.
+        claim that stands in the row is ours all the same; the sweep takes up again what was
+        released or became ready.
         """
         written = await self.run(lambda: self.desk.write(self.epoch, batch))
         if not self._doubt:
             return written
         self._doubt = False
-        await self.run(lambda: self.desk.forget_taken(self.epoch))
         found = await self.run(self.desk.in_flight)
         standing = {(each.call.id, each.call.hand, each.runner) for each in found}
         claimed = [(c.id, c.hand) for c in batch.claims if (c.id, c.hand, c.runner) in standing]
@@ -133,6 +197,9 @@ def _halves(batch: Batch) -> tuple[Batch, Batch]:
         at += 1
     for claim in batch.claims:
         (first if at < middle else second).claims.append(claim)
+        at += 1
+    for id in batch.left:
+        (first if at < middle else second).left.append(id)
         at += 1
     return first, second
 

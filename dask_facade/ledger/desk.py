@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from dask_facade.exceptions import LeadershipLost, LedgerNotReady
-from dask_facade.jobs import Batch, InFlight, Written
-from dask_facade.ledger.ends import check_end, failure_of
+from dask_facade.exceptions import LeadershipLost, LedgerBusy, LedgerNotReady
+from dask_facade.jobs import Asked, Batch, InFlight, Written
+from dask_facade.ledger.calls import ATTEMPT, HAND, ID, calls_of_rows
+from dask_facade.ledger.consequences import Consequences
+from dask_facade.ledger.ends import can_be_kept, check_end, revocation_of
+from dask_facade.ledger.inputs import told_input
+from dask_facade.ledger.spawns import Known, answer_to, refusal_of
 from dask_facade.ledger.sql import COLUMNS, Session
 from dask_facade.ledger.store import Lease
-from dask_facade.messages import Call, Outcome, Shape
-from dask_facade.serialization import NONE
-from dask_facade.states import PROPAGATE_STATES, READY_STATES, SUCCESS
+from dask_facade.messages import Edge, NewJob, Spawn, Spawned, Update
+from dask_facade.states import PENDING
 
-_ID, _ATTEMPT, _HAND, _ETA, _SHAPE, _OPEN = 0, 2, 3, 7, 14, 16  # in a row of sql.CALL, open
 _MOST_INPUTS = 10_000  # that are looked at for one slice
+_NOTHING = Written((), (), (), (), ())
 
 
 class SqlDesk:
@@ -62,14 +64,19 @@ class SqlDesk:
 
     def beat(self, epoch: int) -> None:
         """Say that the leader lives."""
-        with self._session.transaction(None):
-            if not self._session.change(self._said.beat, self._session.at(0), epoch):
-                raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
+        self._change_lease(self._said.beat, epoch)
+
+    def announce(self, epoch: int, scheduler: str) -> None:
+        """Write the address of the Dask scheduler into the lease."""
+        self._change_lease(self._said.announce, epoch, scheduler)
 
     def resign(self, epoch: int) -> None:
         """Give the lease up: holder "" and no addresses; the epoch stays."""
+        self._change_lease(self._said.resign, epoch, "[]")
+
+    def _change_lease(self, statement: str, epoch: int, *parameters: object) -> None:
         with self._session.transaction(None):
-            if not self._session.change(self._said.resign, "[]", self._session.at(0), epoch):
+            if not self._session.change(statement, *parameters, self._session.at(0), epoch):
                 raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
 
     def write(self, epoch: int, batch: Batch) -> Written:
@@ -80,37 +87,139 @@ class SqlDesk:
         written = session.write_alone(epoch, batch)
         if written is not None:
             return written
-        failed: list[Outcome] = []
-        ready: list[Call] = []
+        follows = Consequences(session, self._clock)
         with session.transaction(epoch):
             outcomes = session.end(batch.outcomes) if batch.outcomes else []
             if outcomes:
-                self._follow(outcomes, failed, ready)
+                follows.follow(outcomes)
             released = session.release(batch.releases) if batch.releases else []
             claimed = session.claim(batch.claims) if batch.claims else []
+            if batch.left:
+                session.change(self._said.leave, session.among(batch.left))
         return Written(
             outcomes=tuple(outcomes),
-            failed=tuple(failed),
+            failed=tuple(follows.failed),
             released=tuple(released),
             claimed=tuple(claimed),
-            ready=tuple(ready),
+            ready=tuple(follows.ready),
         )
 
-    def take_up(self, epoch: int, grace: float, horizon: float, limit: int) -> Sequence[Call]:
-        """Take up to *limit* waiting rows that no leader has taken up; return those ready."""
+    def take_up(
+        self, epoch: int, grace: float, horizon: float, limit: int, without: Collection[str] = ()
+    ) -> Written:
+        """Take up to *limit* waiting rows that no leader has taken up, of queues not *without*."""
         session = self._session
-        failed: list[Outcome] = []
-        ready: list[Call] = []
-        before, until = session.at(-grace), session.at(horizon)
-        if not self._found(epoch, self._said.peek, before, until):
-            return ()
+        new = (session.at(-grace), session.among(list(without)))
+        due = (session.at(horizon), session.among(list(without)))
+        if not self._found(epoch, self._said.peek, *new, *due):
+            return _NOTHING
+        follows = Consequences(session, self._clock)
         with session.transaction(epoch):
-            rows = session.rows(self._said.new, before, limit)
-            rows += session.rows(self._said.due, until, limit)
+            rows = session.rows(self._said.new, *new, limit)
+            rows += session.rows(self._said.due, *due, limit)
             rows.sort(key=lambda row: (-row[5], row[6]))
-            if rows:
-                self._count_afresh(rows[:limit], failed, ready)
-        return ready
+            follows.count_afresh(rows[:limit])
+        seen = min(len(rows), limit)
+        return Written((), tuple(follows.failed), (), (), tuple(follows.ready), seen)
+
+    def spawn(self, epoch: int, spawns: Sequence[Spawn]) -> Sequence[Spawned]:
+        """Insert what running calls submit, each all or nothing, and answer in their order."""
+        session = self._session
+        answers = {place: refusal_of(spawn) for place, spawn in enumerate(spawns)}
+        sound = [(place, spawn) for place, spawn in enumerate(spawns) if answers[place] is None]
+        jobs: list[NewJob] = []
+        edges: list[Edge] = []
+        with session.transaction(epoch):
+            known = self._known(spawn for _, spawn in sound)
+            for place, spawn in sound:
+                answer = answers[place] = answer_to(spawn, known)
+                if answer is None:
+                    jobs += spawn.jobs
+                    edges += spawn.edges
+                    known.update((j.id, Known(PENDING, 1, 0, j.parent_id, 0.0)) for j in spawn.jobs)
+            created = 0.0
+            if jobs or edges:
+                created, free = session.insert(jobs, edges)
+                if len(free) < len(jobs):
+                    raise LedgerBusy("another connection is writing jobs with the same ids")
+        told = []
+        for place, spawn in enumerate(spawns):
+            answer = answers[place] or Spawned(spawn.number, created, "", "")
+            told.append(
+                answer if answer.refusal or answer.created else answer._replace(created=created)
+            )
+        return told
+
+    def _known(self, spawns: Iterable[Spawn]) -> dict[str, Known]:
+        ids: set[str] = set()
+        for spawn in spawns:
+            ids.add(spawn.parent_id)
+            ids.update(job.id for job in spawn.jobs)
+        session = self._session
+        rows = session.rows(self._said.known, session.among(ids)) if ids else []
+        return {id: Known._make((*known, session.seconds(created))) for id, *known, created in rows}
+
+    def update(self, epoch: int, updates: Sequence[Update]) -> None:
+        """Write what running calls say of their state, for those in flight at attempt and hand."""
+        with self._session.transaction(epoch):
+            self._session.update([update for update in updates if can_be_kept(update)])
+
+    def revoke(self, epoch: int, ids: Collection[str], reason: str) -> tuple[Written, set[str]]:
+        """End waiting jobs as REVOKED; return what moved, and the ids that no row has."""
+        session = self._session
+        follows = Consequences(session, self._clock)
+        wanted = session.among(list(dict.fromkeys(ids)))
+        with session.transaction(epoch):
+            known = {row[0] for row in session.rows(self._said.known, wanted)}
+            now = self._clock()
+            waiting = {row[ID]: row for row in session.rows(self._said.waiting, wanted)}
+            outcomes = session.end(
+                [
+                    revocation_of(
+                        id, reason, attempt=waiting[id][ATTEMPT], hand=waiting[id][HAND], now=now
+                    )
+                    for id in dict.fromkeys(ids)
+                    if id in waiting
+                ]
+            )
+            follows.follow(outcomes)
+        written = Written(tuple(outcomes), tuple(follows.failed), (), (), tuple(follows.ready))
+        return written, set(ids) - known
+
+    def reopen(self, epoch: int, ids: Collection[str]) -> set[str]:
+        """Let FAILURE and REVOKED jobs wait again, at their next attempt; return their ids."""
+        session = self._session
+        opened: set[str] = set()
+        with session.transaction(epoch):
+            wave = session.rows(self._said.unsuccessful, session.among(list(ids)))
+            while wave:
+                found = [id for (id,) in wave]
+                session.change(self._said.reopen, session.at(0), session.among(found))
+                opened.update(found)
+                wave = session.rows(self._said.failed_by, session.among(found))
+        return opened
+
+    def forget(self, epoch: int, ids: Collection[str]) -> set[str]:
+        """Delete jobs that have ended, with the edges to them; return their ids."""
+        session = self._session
+        with session.transaction(epoch):
+            ended = [id for (id,) in session.rows(self._said.ended, session.among(list(ids)))]
+            needed = {id for (id,) in session.rows(self._said.needed, session.among(ended))}
+            over = [id for id in ended if id not in needed]
+            if over:
+                session.change(self._said.forget, session.among(over))
+                session.change(self._said.forget_edges, session.among(over))
+        return set(over)
+
+    def pause(self, epoch: int, queue: str, *, paused: bool) -> None:
+        """Keep in mind whether a queue is paused."""
+        with self._session.transaction(epoch):
+            self._session.change(self._said.pause, queue, paused)
+
+    def paused(self) -> set[str]:
+        """Return the queues that are paused."""
+        with self._session.reading():
+            return {name for (name,) in self._session.rows(self._said.paused)}
 
     def forget_taken(self, epoch: int) -> None:
         """Mark what earlier leaders took up, and did not hand out, as not taken up."""
@@ -121,7 +230,7 @@ class SqlDesk:
         """Return the calls that an earlier leader handed out."""
         with self._session.reading():
             rows = self._session.rows(self._said.in_flight)
-            calls = self._calls(rows)
+            calls = calls_of_rows(self._session, rows)
             return [InFlight(call, *row[-2:]) for call, row in zip(calls, rows, strict=True)]
 
     def inputs(self, job_id: str, start: int, limit: int) -> tuple[Sequence[bytes], int]:
@@ -131,20 +240,23 @@ class SqlDesk:
                 self._said.slice_of_inputs, job_id, _MOST_INPUTS, start, limit
             )
             ((total,),) = self._session.rows(self._said.count_inputs, job_id)
-            return [NONE if result is None else result for (result,) in rows], total
+            return [told_input(*row) for row in rows], total
 
-    def take_requests(
-        self, epoch: int, limit: int
-    ) -> Sequence[tuple[str, str, Mapping[str, object]]]:
-        """Remove the oldest requests and return them as (kind, job id, arguments)."""
-        session = self._session
+    def requests(self, epoch: int, limit: int) -> Sequence[Asked]:
+        """Return the oldest requests; they stay."""
         if not self._found(epoch, self._said.peek_requests):
             return ()
+        with self._session.reading():
+            rows = self._session.rows(self._said.requests, limit)
+            return [
+                Asked(number, kind, name, json.loads(said)) for number, kind, name, said in rows
+            ]
+
+    def drop_requests(self, epoch: int, numbers: Collection[int]) -> None:
+        """Remove requests."""
+        session = self._session
         with session.transaction(epoch):
-            rows = session.rows(self._said.requests, limit)
-            if rows:
-                session.change(self._said.drop_requests, session.among([row[0] for row in rows]))
-            return [(kind, job_id, json.loads(words)) for _, kind, job_id, words in rows]
+            session.change(self._said.drop_requests, session.among(list(numbers)))
 
     def close(self) -> None:
         """Close the connection."""
@@ -158,142 +270,9 @@ class SqlDesk:
             raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
         return any(found)
 
-    def _follow(
-        self, outcomes: Sequence[Outcome], failed: list[Outcome], ready: list[Call]
-    ) -> None:
-        """Lower the counts of those that wait for *outcomes*, or let them fail."""
-        reasons: dict[str, Outcome] = {}
-        lower: Counter[str] = Counter()
-        inputs: dict[str, bytes | None] = {}
-        for child_id, parent, takes_result in self._children(outcomes):
-            if parent.state != SUCCESS:
-                reasons.setdefault(child_id, parent)
-                continue
-            lower[child_id] += 1
-            if takes_result:
-                inputs[child_id] = parent.result
-        self._fail(reasons, failed)
-        if lower:
-            self._lower(lower, inputs, failed, ready)
-
-    def _children(self, outcomes: Sequence[Outcome]) -> list[tuple[str, Outcome, bool]]:
-        """Return (child id, outcome of its parent, whether it takes the result) for each edge."""
-        ended = [outcome for outcome in outcomes if outcome.state in READY_STATES]
-        if not ended:
-            return []
-        ids = self._session.among([outcome.id for outcome in ended])
-        children: dict[str, list[tuple[str, bool]]] = {}
-        for parent_id, child_id, takes_result in self._session.rows(self._said.edges_from, ids):
-            children.setdefault(parent_id, []).append((child_id, takes_result))
-        if not children:
-            return []
-        return [
-            (child_id, outcome, takes_result)
-            for outcome in ended
-            for child_id, takes_result in children.get(outcome.id, ())
-        ]
-
-    def _fail(self, reasons: Mapping[str, Outcome], failed: list[Outcome]) -> None:
-        """Let the waiting jobs of *reasons* fail, then those that wait for them, and so on."""
-        while reasons:
-            now = self._clock()
-            rows = {row[_ID]: row for row in self._waiting(list(reasons))}
-            wave = [
-                failure_of(
-                    id,
-                    parent,
-                    attempt=rows[id][_ATTEMPT],
-                    hand=rows[id][_HAND],
-                    shape=rows[id][_SHAPE],
-                    now=now,
-                )
-                for id, parent in reasons.items()
-                if id in rows
-            ]
-            ended = self._session.end(wave)
-            failed += ended
-            reasons = {}
-            for child_id, parent, _ in self._children(ended):
-                reasons.setdefault(child_id, parent)
-
-    def _lower(
-        self,
-        lower: Mapping[str, int],
-        inputs: Mapping[str, bytes | None],
-        failed: list[Outcome],
-        ready: list[Call],
-    ) -> None:
-        """Take what has ended from the counts of waiting jobs; count those never counted."""
-        rows = self._session.lower(lower)
-        ready += self._calls([row for row in rows if not row[_OPEN]], inputs)
-        counted = {row[_ID] for row in rows}
-        if len(counted) < len(lower):
-            others = [id for id in lower if id not in counted]
-            waiting = {row[_ID]: row for row in self._waiting(others)}
-            # One with an eta is counted when that is near.
-            unknown = [
-                waiting[id]
-                for id in others
-                if id in waiting and waiting[id][_OPEN] is None and waiting[id][_ETA] is None
-            ]
-            if unknown:
-                self._count_afresh(unknown, failed, ready)
-
-    def _count_afresh(self, rows: Sequence[Any], failed: list[Outcome], ready: list[Call]) -> None:
-        """Count what each of *rows* waits for; let those fail that wait in vain."""
-        session = self._session
-        open = {row[_ID]: 0 for row in rows}
-        lost: dict[str, str] = {}  # child -> the first parent that did not succeed
-        ids = session.among(list(open))
-        for child_id, parent_id, state in session.rows(self._said.edges_to, ids):
-            open[child_id] += state != SUCCESS
-            if state in PROPAGATE_STATES:
-                lost.setdefault(child_id, parent_id)
-        if lost:
-            parents = self._ends(set(lost.values()))
-            self._fail({id: parents[lost[id]] for id in open if id in lost}, failed)
-        session.set_open([(count, id) for id, count in open.items() if id not in lost])
-        ready += self._calls([row for row in rows if not open[row[_ID]]])
-
-    def _calls(
-        self, rows: Sequence[Any], inputs: Mapping[str, bytes | None] | None = None
-    ) -> list[Call]:
-        """Return rows of sql.CALL as calls, with the one input of those that take one.
-
-        *inputs* has those that are known; the others are read.
-        """
-        known = dict(inputs or ())
-        unread = [row[_ID] for row in rows if row[_SHAPE] == Shape.FIRST and row[_ID] not in known]
-        if unread:
-            ids = self._session.among(unread)
-            for child_id, result in self._session.rows(self._said.inputs_of, ids):
-                known.setdefault(child_id, result)
-        return [self._call(row, known) for row in rows]
-
-    def _call(self, row: Sequence[Any], inputs: Mapping[str, bytes | None]) -> Call:
-        id, eta = row[_ID], row[_ETA]
-        taken: tuple[bytes, ...] = ()
-        if row[_SHAPE] == Shape.FIRST and id in inputs:
-            result = inputs[id]
-            taken = (NONE if result is None else result,)
-        seconds = self._session.seconds
-        due = None if eta is None else seconds(eta)
-        return Call._make((*row[:6], seconds(row[6]), due, *row[8:16], taken, False))
-
-    def _waiting(self, ids: Sequence[str]) -> list[Any]:
-        return self._session.rows(self._said.waiting, self._session.among(ids))
-
-    def _ends(self, ids: set[str]) -> dict[str, Outcome]:
-        """Return how jobs ended, as far as their dependants are told."""
-        rows = self._session.rows(self._said.ends, self._session.among(ids))
-        return {
-            id: Outcome(id, 0, 0, "", result, preview, traceback, None, 0.0, 0.0)
-            for id, result, preview, traceback in rows
-        }
-
 
 def lease_of(rows: Sequence[Any]) -> Lease | None:
     """Return the lease in what `Statements.lease` selects."""
-    for epoch, beat, holder, addresses, secret in rows:
-        return Lease(epoch, beat, holder, tuple(json.loads(addresses)), bytes(secret))
+    for epoch, beat, holder, addresses, secret, scheduler in rows:
+        return Lease(epoch, beat, holder, tuple(json.loads(addresses)), bytes(secret), scheduler)
     return None

@@ -7,51 +7,57 @@ of the transaction in which it was submitted; statements are written by hand, fo
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime, tzinfo
-from functools import cache, partial
+from functools import partial
 from types import ModuleType
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from django.db import DatabaseError, IntegrityError, OperationalError, connections, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    connections,
+    transaction,
+)
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from dask_facade.exceptions import DuplicateTaskId, ImproperlyConfigured, LedgerNotReady
-from dask_facade.jobs import Edge, Job, NewJob
+from dask_facade.exceptions import ImproperlyConfigured, LedgerNotReady
+from dask_facade.jobs import Job
+from dask_facade.ledger.connections import (
+    close_second,
+    connect_postgres,
+    connect_sqlite,
+    is_in_memory,
+    is_open,
+    is_writing,
+    second,
+    zone_of,
+)
 from dask_facade.ledger.desk import SqlDesk, lease_of
+from dask_facade.ledger.inserting import WRITERS
 from dask_facade.ledger.postgresql import PostgresSession
-from dask_facade.ledger.sql import EDGE, JOB, LEASE, LEASE_NAME, REQUEST
-from dask_facade.ledger.sqlite import SqliteSession
+from dask_facade.ledger.sql import GROUP, JOB, READ_LEASE, REQUEST
+from dask_facade.ledger.sqlite import SqliteSession, stored
 from dask_facade.ledger.store import Desk, Lease
-from dask_facade.states import PENDING
+from dask_facade.messages import Edge, NewJob
 
 _READ = (
     "SELECT id, task, state, attempt, queue, priority, arguments, result, result_preview,"
-    " traceback, ignore_result, worker, root_id, parent_id, group_id,"
-    f" created, eta, started, finished FROM {JOB}"
+    " traceback, said, meta, key, size, ignore_result, graph, owner, worker, root_id, parent_id,"
+    f" group_id, created, eta, started, finished FROM {JOB}"
 )
+_READ_TIMES = 21  # where the times begin
 _COUNT_STATES = f"SELECT state, count(*) FROM {JOB} WHERE group_id = %s GROUP BY state"
-_LEASE = (
-    "SELECT epoch, beat, holder, CAST(addresses AS text), secret"
-    f" FROM {LEASE} WHERE name = '{LEASE_NAME}'"
-)
 _REQUEST = f"INSERT INTO {REQUEST} (kind, job_id, arguments, created) VALUES (%s, %s, %s, %s)"
-_INSERT = (
-    f"INSERT INTO {JOB} (id, task, queue, priority, payload, arguments, eta, acks_late,"
-    " ignore_result, root_id, parent_id, group_id, shape, created, state, attempt, hand, lost,"
-    " runner, worker, result_preview)"
+_SAVE_GROUP = (
+    f"INSERT INTO {GROUP} (id, tree) VALUES (%s, %s)"
+    " ON CONFLICT (id) DO UPDATE SET tree = excluded.tree"
 )
-_FRESH = f"'{PENDING}', 1, 0, 0, '', '', ''"
-_INSERT_EDGES = f"INSERT INTO {EDGE} (parent_id, child_id, position, takes_result)"
-_CHUNK = 10_000  # rows of one statement
+_SAVED_GROUP = f"SELECT CAST(tree AS text) FROM {GROUP} WHERE id = %s"
+_DROP_GROUP = f"DELETE FROM {GROUP} WHERE id = %s"
 _READ_CHUNK = 1_000
-_HASTY_TRIES = 50  # of a lone INSERT on SQLite, before it waits as the site's other writes do
-_HASTY_PAUSE = 0.0003  # seconds between them
 
 
 class OrmStore:
@@ -64,18 +70,50 @@ class OrmStore:
         self, jobs: Sequence[NewJob], edges: Sequence[Edge], after: Callable[[float], None]
     ) -> None:
         """Insert all of it or nothing, as part of the caller's transaction if one is open."""
+        if self._caller_is_elsewhere():
+            # Written when that commits: a crash between the two commits loses it.
+            write = partial(self._write, jobs, edges, after)
+            transaction.on_commit(_Submission(jobs, write), using=DEFAULT_DB_ALIAS)
+        else:
+            self._write(jobs, edges, after)
+
+    def _write(
+        self, jobs: Sequence[NewJob], edges: Sequence[Edge], after: Callable[[float], None]
+    ) -> None:
         connection = self._connection()
         with self._telling():
-            created = _WRITERS[connection.vendor](connection, jobs, edges)
+            created = WRITERS[connection.vendor](connection, jobs, edges)
         if connection.in_atomic_block:
-            transaction.on_commit(partial(after, created), using=self.alias)
+            told = _Submission(jobs, partial(after, created))
+            transaction.on_commit(told, using=self.alias)
         elif connection.get_autocommit():
             after(created)
         # Who commits by hand tells nobody when: the dispatcher finds the rows by itself.
 
+    def on_commit(self, after: Callable[[], None]) -> None:
+        """Call *after* when the caller's open transaction commits; at once where none is open."""
+        alias = DEFAULT_DB_ALIAS if self._caller_is_elsewhere() else self.alias
+        if connections[alias].in_atomic_block:
+            transaction.on_commit(after, using=alias)
+        else:
+            after()  # and connect to nothing: a worker may have no way to the ledger
+
+    def _caller_is_elsewhere(self) -> bool:
+        """Tell whether the caller has a transaction open in the site's own database, not here."""
+        return self.alias != DEFAULT_DB_ALIAS and connections[DEFAULT_DB_ALIAS].in_atomic_block
+
     def fetch(self, ids: Collection[str]) -> dict[str, Job]:
         """Return the jobs that have these ids; unknown ids are left out."""
+        return self._fetch(self._connection(), ids)
+
+    def fetch_committed(self, ids: Collection[str]) -> dict[str, Job]:
+        """Return the jobs that have these ids, as they are committed, whatever the caller began."""
         connection = self._connection()
+        if is_open(connection) and not is_in_memory(connection):
+            connection = second(self.alias)
+        return self._fetch(connection, ids)
+
+    def _fetch(self, connection: BaseDatabaseWrapper, ids: Collection[str]) -> dict[str, Job]:
         zone = zone_of(connection)
         wanted = list(ids)
         jobs: dict[str, Job] = {}
@@ -85,8 +123,29 @@ class OrmStore:
                 marks = ", ".join(["%s"] * len(chunk))
                 cursor.execute(f"{_READ} WHERE id IN ({marks})", chunk)
                 for row in cursor.fetchall():
-                    jobs[row[0]] = Job(*row[:15], *[_aware(time, zone) for time in row[15:]])
+                    times = [_aware(time, zone) for time in row[_READ_TIMES:]]
+                    jobs[row[0]] = Job(*row[:_READ_TIMES], *times)
         return jobs
+
+    def why_never(self, ids: Collection[str]) -> str:
+        """Return why waiting for these jobs in the caller's open transaction would never end."""
+        connection = self._connection()
+        wanted = set(ids)
+        for entry in (*connection.run_on_commit, *connections[DEFAULT_DB_ALIAS].run_on_commit):
+            told = entry[1]
+            if isinstance(told, _Submission) and (own := wanted.intersection(told.ids)):
+                return (
+                    f"job {min(own)} was submitted in the transaction that is open here: "
+                    "it can run only once that is committed"
+                )
+        if not is_open(connection):
+            return ""
+        if connection.vendor == "sqlite" and is_writing(connection):
+            return (
+                "the transaction that is open here has written to the SQLite database: "
+                "nobody else can write to it, so no job can end, until that is committed"
+            )
+        return ""
 
     def count_states(self, group_id: str) -> dict[str, int]:
         """Return how many jobs of a group are in each state."""
@@ -94,28 +153,51 @@ class OrmStore:
 
     def group(self, group_id: str) -> list[str]:
         """Return the ids of a group's jobs in the order in which they were submitted."""
-        # PostgreSQL tells the rows of one statement apart by microseconds of their creation.
-        last = ", rowid" if self._connection().vendor == "sqlite" else ""
-        statement = f"SELECT id FROM {JOB} WHERE group_id = %s ORDER BY created{last}"
+        statement = f"SELECT id FROM {JOB} WHERE group_id = %s ORDER BY {self._in_order}"
         return [id for (id,) in self._rows(statement, group_id)]
+
+    def children(self, job_id: str) -> list[tuple[str, str | None]]:
+        """Return (id, group id) of the jobs whose parent this is, as they were submitted."""
+        statement = f"SELECT id, group_id FROM {JOB} WHERE parent_id = %s ORDER BY {self._in_order}"
+        return [(id, group_id) for id, group_id in self._rows(statement, job_id)]
+
+    @property
+    def _in_order(self) -> str:
+        # PostgreSQL tells the rows of one statement apart by microseconds of their creation.
+        return "created, rowid" if self._connection().vendor == "sqlite" else "created"
+
+    def save_group(self, group_id: str, tree: Sequence[object]) -> None:
+        """Keep the shape of a group that was put together by hand: ids, and lists of such."""
+        self._change(_SAVE_GROUP, group_id, json.dumps(tree))
+
+    def saved_group(self, group_id: str) -> Sequence[object] | None:
+        """Return what `save_group` got, or None."""
+        for (tree,) in self._rows(_SAVED_GROUP, group_id):
+            return list(json.loads(tree))
+        return None
+
+    def drop_group(self, group_id: str) -> None:
+        """Forget what `save_group` got."""
+        self._change(_DROP_GROUP, group_id)
 
     def lease(self) -> Lease | None:
         """Return the lease, or None if no dispatcher ever led."""
-        return lease_of(self._rows(_LEASE))
+        return lease_of(self._rows(READ_LEASE))
 
-    def request(self, kind: str, job_id: str, arguments: Mapping[str, object]) -> None:
+    def request(self, kind: str, name: str, arguments: Mapping[str, object]) -> None:
         """Ask the leader for something: a row that it consumes."""
         connection = self._connection()
-        now = datetime.now(UTC)
-        created = _text(now, zone_of(connection)) if connection.vendor == "sqlite" else now
-        with self._telling(), connection.cursor() as cursor:
-            cursor.execute(_REQUEST, (kind, job_id, json.dumps(dict(arguments)), created))
+        created: str | datetime = datetime.now(UTC)
+        if connection.vendor == "sqlite":
+            created = stored(time.time(), zone_of(connection))
+        self._change(_REQUEST, kind, name, json.dumps(dict(arguments)), created)
 
     def disconnect(self) -> None:
         """Close the calling thread's connection, where there is one outside of a transaction."""
         connection = connections[self.alias]
         if connection.connection is not None and not connection.in_atomic_block:
             connection.close()
+        close_second(self.alias)
 
     def open_desk(self) -> Desk:
         """Return a connection for a leader, of its own, usable from any one thread at a time."""
@@ -123,7 +205,7 @@ class OrmStore:
         if connection.vendor == "sqlite":
             return SqlDesk(
                 SqliteSession(
-                    partial(_connect_sqlite, self.alias),
+                    partial(connect_sqlite, self.alias),
                     zone=zone_of(connection),
                     not_ready=self._not_ready,
                 )
@@ -135,7 +217,7 @@ class OrmStore:
             )
         return SqlDesk(
             PostgresSession(
-                partial(_connect_postgres, self.alias),
+                partial(connect_postgres, self.alias),
                 driver=driver,
                 not_ready=self._not_ready,
             )
@@ -143,7 +225,7 @@ class OrmStore:
 
     def _connection(self) -> BaseDatabaseWrapper:
         connection = connections[self.alias]
-        if connection.vendor not in _WRITERS:
+        if connection.vendor not in WRITERS:
             raise ImproperlyConfigured(
                 f"the ledger cannot be in {connection.display_name} (database {self.alias!r}): "
                 "use PostgreSQL or SQLite, as a database of its own beside yours if need be"
@@ -154,6 +236,10 @@ class OrmStore:
         with self._telling(), self._connection().cursor() as cursor:
             cursor.execute(statement, parameters)
             return list(cursor.fetchall())
+
+    def _change(self, statement: str, *parameters: str | datetime) -> None:
+        with self._telling(), self._connection().cursor() as cursor:
+            cursor.execute(statement, parameters)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -180,183 +266,21 @@ class OrmStore:
         )
 
 
-def zone_of(connection: BaseDatabaseWrapper) -> tzinfo:
-    """Return the zone in which the database's times without one are."""
-    return _zone(connection.timezone_name)
+class _Submission:
+    """What is done when the transaction of a submission commits."""
 
+    def __init__(self, jobs: Sequence[NewJob], then: Callable[[], None]) -> None:
+        self._jobs = jobs
+        self._then = then
 
-@cache
-def _zone(name: str) -> tzinfo:
-    return UTC if name == "UTC" else ZoneInfo(name)
+    @property
+    def ids(self) -> set[str]:
+        """The ids of its jobs."""
+        return {job.id for job in self._jobs}
+
+    def __call__(self) -> None:
+        self._then()
 
 
 def _aware(time: datetime | None, zone: tzinfo) -> datetime | None:
     return time if time is None or time.tzinfo else time.replace(tzinfo=zone)
-
-
-def _text(time: datetime, zone: tzinfo) -> str:
-    return time.astimezone(zone).replace(tzinfo=None).isoformat(" ", "microseconds")
-
-
-def _write_sqlite(
-    connection: BaseDatabaseWrapper, jobs: Sequence[NewJob], edges: Sequence[Edge]
-) -> float:
-    """Insert row by row, prepared once; return the time of creation."""
-    zone = zone_of(connection)
-    created = time.time()
-    stamp = _text(datetime.fromtimestamp(created, UTC), zone)
-    rows = [
-        (*job[:6], None if job.eta is None else _text(job.eta, zone), *job[7:], stamp)
-        for job in jobs
-    ]
-    insert = f"{_INSERT} VALUES ({', '.join(['%s'] * 14)}, {_FRESH})"
-    with connection.cursor() as cursor:
-        if len(rows) == 1 and not edges:
-            lone = partial(cursor.execute, f"{insert} ON CONFLICT (id) DO NOTHING", rows[0])
-            if connection.in_atomic_block:
-                lone()
-            else:
-                _at_once(connection, lone)
-            if not cursor.rowcount:
-                raise DuplicateTaskId(jobs[0].id)
-            return created
-        with _naming_duplicates(connection, jobs), transaction.atomic(using=connection.alias):
-            cursor.executemany(insert, rows)
-            if edges:
-                cursor.executemany(f"{_INSERT_EDGES} VALUES (%s, %s, %s, %s)", edges)
-    return created
-
-
-def _at_once(connection: BaseDatabaseWrapper, write: Callable[[], object]) -> None:
-    """Write when the other writer is done, and not when SQLite would look again.
-
-    Commits of the dispatcher take a tenth of a millisecond, SQLite's steps while it waits are of 1
-    ms and up: its own patience comes last, so that the time limit stays the site's.
-    """
-    raw = connection.connection
-    ((patience,),) = raw.execute("PRAGMA busy_timeout").fetchall()
-    raw.execute("PRAGMA busy_timeout = 0")
-    try:
-        for _ in range(_HASTY_TRIES):
-            try:
-                write()
-            except OperationalError as error:
-                if "locked" not in str(error):
-                    raise
-                time.sleep(_HASTY_PAUSE)
-            else:
-                return
-    finally:
-        raw.execute(f"PRAGMA busy_timeout = {patience}")
-    write()
-
-
-_LONE_ON_POSTGRES = (
-    f"{_INSERT} VALUES ({', '.join(['%s'] * 13)}, clock_timestamp(), {_FRESH})"
-    " ON CONFLICT (id) DO NOTHING RETURNING extract(epoch FROM created)::float8"
-)
-_PLAN_ON_POSTGRES = (
-    # One time for all, but for microseconds that keep the order in which they were submitted.
-    "WITH moment AS MATERIALIZED"
-    " (SELECT coalesce(to_timestamp(%s::float8), clock_timestamp()) AS time),"
-    f" job AS ({_INSERT} SELECT said.id, task, queue, priority, payload, arguments, eta, acks_late,"
-    " ignore_result, root_id, parent_id, group_id, shape,"
-    f" moment.time + (%s + said.place - 1) * interval '1 microsecond', {_FRESH}"
-    " FROM moment, unnest(%s::text[], %s::text[], %s::text[], %s::int[], %s::bytea[], %s::text[],"
-    " %s::timestamptz[], %s::bool[], %s::bool[], %s::text[], %s::text[], %s::text[],"
-    " %s::smallint[]) WITH ORDINALITY AS said (id, task, queue, priority, payload, arguments, eta,"
-    " acks_late, ignore_result, root_id, parent_id, group_id, shape, place)),"
-    f" edge AS ({_INSERT_EDGES} SELECT * FROM"
-    " unnest(%s::text[], %s::text[], %s::int[], %s::bool[]))"
-    " SELECT extract(epoch FROM time)::float8 FROM moment"
-)
-
-
-def _write_postgres(
-    connection: BaseDatabaseWrapper, jobs: Sequence[NewJob], edges: Sequence[Edge]
-) -> float:
-    """Insert all in one statement, unless there is too much; return the time of creation."""
-    with connection.cursor() as cursor:
-        if len(jobs) == 1 and not edges:
-            cursor.execute(_LONE_ON_POSTGRES, jobs[0])
-            row = cursor.fetchone()
-            if row is None:
-                raise DuplicateTaskId(jobs[0].id)
-            return float(row[0])
-        size = max(len(jobs), len(edges), 1)
-        alone = size <= _CHUNK and not connection.in_atomic_block
-        whole = nullcontext() if alone else transaction.atomic(using=connection.alias)
-        created: float | None = None
-        with _naming_duplicates(connection, jobs), whole:
-            for start in range(0, size, _CHUNK):
-                job_rows, edge_rows = jobs[start : start + _CHUNK], edges[start : start + _CHUNK]
-                cursor.execute(
-                    _PLAN_ON_POSTGRES,
-                    (created, start, *_columns(job_rows, 13), *_columns(edge_rows, 4)),
-                )
-                (created,) = cursor.fetchone()
-    assert created is not None
-    return created
-
-
-def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] or [[]] * width
-
-
-@contextmanager
-def _naming_duplicates(connection: BaseDatabaseWrapper, jobs: Sequence[NewJob]) -> Iterator[None]:
-    """Say which id is taken, after a rollback."""
-    try:
-        yield
-    except IntegrityError as error:
-        taken = OrmStore(connection.alias).fetch([job.id for job in jobs]).keys()
-        seen: set[str] = set(taken)
-        for job in jobs:
-            if job.id in seen:
-                raise DuplicateTaskId(job.id) from error
-            seen.add(job.id)
-        raise
-
-
-_WRITERS = {"sqlite": _write_sqlite, "postgresql": _write_postgres}
-
-
-def _connected(alias: str, options: Mapping[str, object]) -> Any:
-    """Return a new connection of the driver's, set up by Django, with *options* besides its own."""
-    wrapper = connections.create_connection(alias)
-    wrapper.settings_dict = {
-        **wrapper.settings_dict,
-        "OPTIONS": {**wrapper.settings_dict["OPTIONS"], **options},
-    }
-    wrapper.inc_thread_sharing()
-    # Django refuses to connect in a thread whose event loop is running, as a dispatcher's is.
-    with ThreadPoolExecutor(1) as helper:
-        helper.submit(wrapper.connect).result()
-    return wrapper.connection
-
-
-def _connect_sqlite(alias: str) -> sqlite3.Connection:
-    connection: sqlite3.Connection = _connected(alias, {"timeout": 0})
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _connect_postgres(alias: str) -> Any:
-    settings = connections.settings[alias]
-    return _connected(
-        alias,
-        {
-            "connect_timeout": 5,
-            "tcp_user_timeout": 10_000,
-            **settings["OPTIONS"],
-            "pool": None,
-            "server_side_binding": True,
-            # Set for sites behind a pooler that changes connections between transactions.
-            "prepare_threshold": None if settings.get("DISABLE_SERVER_SIDE_CURSORS") else 0,
-        },
-    )

@@ -18,29 +18,45 @@ from dask_facade.exceptions import (
     LedgerUnavailable,
 )
 from dask_facade.jobs import Batch, Claim, Release, Written
+from dask_facade.ledger.ends import GOES_ON
 from dask_facade.ledger.sql import (
-    CALL,
     EDGE,
+    FRESH,
+    IGNORED,
     IN_FLIGHT,
+    INSERT_EDGE,
+    INSERT_JOB,
     JOB,
     WAITING,
+    WAITING_CALL,
     Statements,
     may_enter,
     statements,
 )
-from dask_facade.messages import Outcome
-from dask_facade.states import PENDING, READY_STATES, RECEIVED, RETRY
+from dask_facade.messages import Edge, NewJob, Outcome, Update, unpack_again
+from dask_facade.states import (
+    FAILURE,
+    PENDING,
+    READY_STATES,
+    RECEIVED,
+    RETRY,
+    STARTED,
+    SUCCESS,
+)
 
 if TYPE_CHECKING:
     import psycopg
 
+# Keeps rows from being looked up by state, which PostgreSQL prefers while it knows of few rows.
+_PLAIN = "'' || "
 _STATEMENTS = statements(
     mark="%s",
     among="= ANY(%s)",
     at="statement_timestamp() + make_interval(secs => %s)",
+    moment="to_timestamp(%s::float8)",
     json="%s::jsonb",
     by="",
-    plain="",
+    plain=_PLAIN,
 )
 _BEGIN = f"BEGIN; {_STATEMENTS.fence.replace('%s', '{epoch}')} FOR SHARE"
 _SETTINGS = (
@@ -56,35 +72,64 @@ _SETTINGS = (
 )
 _ENDED = (
     "unnest(%b::text[], %b::int[], %b::int[], %b::text[], %b::bytea[], %b::text[], %b::text[],"
-    " %b::float8[], %b::float8[], %b::float8[])"
-    " AS said (id, attempt, hand, state, result, preview, traceback, started, finished, runtime)"
+    " %b::float8[], %b::float8[], %b::float8[], %b::text[], %b::bigint[]) AS said"
+    " (id, attempt, hand, state, result, preview, traceback, started, finished, runtime, key, size)"
+)
+_ENDED_FIELDS = 12
+_GOING_ON = (
+    "unnest(%b::text[], %b::int[], %b::int[], %b::text[], %b::bytea[], %b::text[], %b::text[],"
+    " %b::float8[], %b::float8[], %b::bytea[]) AS said"
+    " (id, attempt, hand, state, result, preview, traceback, started, delay, options)"
 )
 _RELEASED = "unnest(%b::text[], %b::int[], %b::int[], %b::int[]) AS said (id, attempt, hand, lost)"
 _CLAIMED = (
     "unnest(%b::text[], %b::int[], %b::int[], %b::text[], %b::text[])"
     " AS said (id, attempt, hand, runner, worker)"
 )
+
+
+def _may_enter(states: Collection[str]) -> str:
+    return " OR ".join(
+        f"said.state = '{state}' AND job.state IN {may_enter(state)}" for state in sorted(states)
+    )
+
+
 _SAME_HAND = "job.id = said.id AND job.attempt = said.attempt AND job.hand = said.hand"
-_MAY_END = " OR ".join(
-    f"said.state = '{state}' AND job.state IN {may_enter(state)}" for state in sorted(READY_STATES)
-)
+_IGNORED = f"said.state = '{SUCCESS}' AND job.{IGNORED.format(id='said.id')}"
 _END = (
-    f"UPDATE {JOB} job SET state = said.state, result = said.result,"
-    " result_preview = said.preview, traceback = said.traceback,"
+    f"UPDATE {JOB} job SET state = said.state,"
+    f" result = CASE WHEN {_IGNORED} THEN NULL ELSE said.result END,"
+    f" result_preview = CASE WHEN {_IGNORED} THEN '' ELSE said.preview END,"
+    " traceback = said.traceback,"
     " started = to_timestamp(said.started), finished = to_timestamp(said.finished),"
-    " runtime = CASE WHEN said.started IS NULL THEN NULL ELSE said.runtime END"
-    f" FROM {{fence}}{_ENDED} WHERE {_SAME_HAND} AND ({_MAY_END}) RETURNING job.id"
+    " runtime = CASE WHEN said.started IS NULL THEN NULL ELSE said.runtime END,"
+    " key = said.key, size = said.size, said = '', meta = NULL"
+    f" FROM {{fence}}{_ENDED} WHERE {_SAME_HAND} AND ({_may_enter(READY_STATES)})"
+    " RETURNING job.id"
 )
-_RETRY = (
+_LEAVE = _END.format(fence="").replace(", said = '', meta = NULL", "")
+_GO_ON = (
     f"UPDATE {JOB} job SET state = said.state, result = said.result,"
     " result_preview = said.preview, traceback = said.traceback,"
-    " started = to_timestamp(said.started), eta = to_timestamp(said.finished),"
-    " attempt = job.attempt + 1, open = NULL"
-    f" FROM {_ENDED} WHERE {_SAME_HAND} AND job.state IN {may_enter(RETRY)} RETURNING job.id"
+    " started = to_timestamp(said.started),"
+    f" eta = CASE WHEN said.state = '{RETRY}' OR said.delay > 0"
+    " THEN statement_timestamp() + make_interval(secs => said.delay) END,"
+    " options = said.options, attempt = job.attempt + 1, open = NULL, said = '', meta = NULL"
+    f" FROM {_GOING_ON} WHERE {_SAME_HAND} AND ({_may_enter(GOES_ON)}) RETURNING job.id"
+)
+_UPDATE = (
+    f"UPDATE {JOB} job SET"
+    f" state = CASE WHEN new.state = '{STARTED}' THEN new.state ELSE job.state END,"
+    f" said = CASE WHEN new.state = '{STARTED}' THEN '' ELSE new.state END,"
+    " meta = new.meta, result_preview = new.preview"
+    " FROM unnest(%b::text[], %b::int[], %b::int[], %b::text[], %b::bytea[], %b::text[])"
+    " AS new (id, attempt, hand, state, meta, preview)"
+    " WHERE job.id = new.id AND job.attempt = new.attempt AND job.hand = new.hand"
+    f" AND {_PLAIN}job.state IN {IN_FLIGHT}"
 )
 _RELEASE = (
-    f"UPDATE {JOB} job SET state = '{PENDING}', lost = said.lost"
-    f" FROM {{fence}}{_RELEASED} WHERE {_SAME_HAND} AND job.state IN {IN_FLIGHT}"
+    f"UPDATE {JOB} job SET state = '{PENDING}', lost = said.lost, said = '', meta = NULL"
+    f" FROM {{fence}}{_RELEASED} WHERE {_SAME_HAND} AND {_PLAIN}job.state IN {IN_FLIGHT}"
     " RETURNING job.id, job.hand"
 )
 _CLAIM = (
@@ -92,24 +137,29 @@ _CLAIM = (
     " claimed = statement_timestamp(), runner = said.runner, worker = said.worker"
     f" FROM {{fence}}{_CLAIMED}"
     " WHERE job.id = said.id AND job.attempt = said.attempt AND job.hand = said.hand - 1"
-    f" AND job.state IN {WAITING} RETURNING job.id, job.hand"
+    f" AND {_PLAIN}job.state IN {WAITING} RETURNING job.id, job.hand"
 )
 
 
 @cache
-def _alone(ends: bool, releases: bool, claims: bool) -> str:
+def _alone(ends: bool, fails: bool, releases: bool, claims: bool) -> str:
     """Return the statement that writes these parts of a batch, if the lease is at the epoch.
 
     The fence is locked when it is read: a rival who had it first leaves nothing to read. Nor is it
-    read where others wait for a job that ends here: to lock it would be a commit for nothing.
+    read where others wait for a job that ends here, or are made when it fails: to lock it would be
+    a commit for nothing.
     """
     parts = []
     told = ["SELECT 'led', '', 0 FROM fence"]
     unless = ""
     if ends:
-        parts.append(
-            f"kin AS MATERIALIZED (SELECT FROM {EDGE} WHERE parent_id = ANY(%b::text[]) LIMIT 1)"
-        )
+        kin = f"(SELECT 1 FROM {EDGE} WHERE parent_id = ANY(%b::text[]) LIMIT 1)"
+        if fails:
+            kin += (
+                f" UNION ALL (SELECT 1 FROM {JOB} WHERE id = ANY(%b::text[])"
+                " AND length(errbacks) > 0 LIMIT 1)"
+            )
+        parts.append(f"kin AS MATERIALIZED ({kin})")
         told.append("SELECT 'kin', '', 0 FROM kin")
         unless = " AND NOT EXISTS (SELECT FROM kin)"
     parts.append(f"fence AS MATERIALIZED ({_STATEMENTS.fence}{unless} FOR SHARE)")
@@ -125,15 +175,58 @@ def _alone(ends: bool, releases: bool, claims: bool) -> str:
     return f"WITH {', '.join(parts)} {' UNION ALL '.join(told)}"
 
 
+_SAID_JOBS = (
+    "unnest({mark}::text[], {mark}::text[], {mark}::text[], {mark}::int[], {mark}::bytea[],"
+    " {mark}::text[], {mark}::float8[], {mark}::float8[], {mark}::float8[], {mark}::bool[],"
+    " {mark}::bool[], {mark}::bool[], {mark}::text[], {mark}::text[], {mark}::text[],"
+    " {mark}::text[], {mark}::smallint[], {mark}::bytea[], {mark}::bytea[]) WITH ORDINALITY AS said"
+    " (id, task, queue, priority, payload, preview, due, expires, delay, acks_late, ignore_result,"
+    " graph, owner, root_id, parent_id, group_id, shape, options, errbacks, place)"
+)
+_SAID_EDGES = "unnest({mark}::text[], {mark}::text[], {mark}::int[], {mark}::bool[])"
+
+
+def insert_plan(mark: str, *, unless_taken: str, told: str) -> str:
+    """Return the statement that inserts jobs and edges; *mark* stands for a parameter.
+
+    They are created at one time, the first parameter or now, but for microseconds that keep the
+    order in which they were submitted, counted from the second parameter.
+    """
+    return (
+        f"WITH moment AS MATERIALIZED (SELECT coalesce(to_timestamp({mark}::float8),"
+        " clock_timestamp()) AS time),"
+        f" job AS ({INSERT_JOB} SELECT said.id, task, queue, priority, payload, preview,"
+        " to_timestamp(due), to_timestamp(expires), delay, acks_late, ignore_result, graph, owner,"
+        " root_id, parent_id, group_id, shape, options, errbacks,"
+        f" moment.time + ({mark} + said.place - 1) * interval '1 microsecond', {FRESH}"
+        f" FROM moment, {_SAID_JOBS.format(mark=mark)}{unless_taken}),"
+        f" edge AS ({INSERT_EDGE} SELECT * FROM {_SAID_EDGES.format(mark=mark)})"
+        f" SELECT extract(epoch FROM time)::float8{told} FROM moment"
+    )
+
+
+_INSERT = insert_plan(
+    "%b",
+    unless_taken=" ON CONFLICT (id) DO NOTHING RETURNING id",
+    told=", (SELECT array_agg(id) FROM job)",
+)
+_BEGIN_DELAYS = (
+    f"UPDATE {JOB} job SET eta = statement_timestamp() + make_interval(secs => delay), delay = 0"
+    " FROM unnest(%b::text[]) AS said (id) WHERE job.id = said.id"
+    " RETURNING job.id, extract(epoch FROM eta)::float8"
+)
 _LOWER = (
     f"UPDATE {JOB} SET open = greatest(open - count, 0)"
     " FROM unnest(%b::text[], %b::int[]) AS said (child, count)"
-    f" WHERE id = child AND state IN {WAITING} AND open > 0 RETURNING {CALL}, open"
+    f" WHERE id = child AND {_PLAIN}state IN {WAITING} AND open > 0 RETURNING {WAITING_CALL}"
 )
 _SET_OPEN = (
     f"UPDATE {JOB} job SET open = said.open"
     " FROM unnest(%b::int[], %b::text[]) AS said (open, id) WHERE job.id = said.id"
 )
+
+
+JOB_FIELDS, EDGE_FIELDS = len(NewJob._fields), len(Edge._fields)
 
 
 class PostgresSession:
@@ -183,14 +276,20 @@ class PostgresSession:
         """Write a batch of different jobs in one statement, unless others wait for one of them."""
         ends, releases, claims = batch.outcomes, batch.releases, batch.claims
         ids = {part[0] for part in (*ends, *releases, *claims)}
-        if len(ids) < len(batch) or any(end.state == RETRY for end in ends):
+        if (
+            batch.left
+            or len(ids) < len(batch)
+            or any(e.state in GOES_ON or e.leaves_state for e in ends)
+        ):
             return None
+        failed = [end.id for end in ends if end.state == FAILURE]
         with self.reading():
             rows = self.rows(
-                _alone(bool(ends), bool(releases), bool(claims)),
+                _alone(bool(ends), bool(failed), bool(releases), bool(claims)),
                 *([[end.id for end in ends]] if ends else ()),
+                *([failed] if failed else ()),
                 epoch,
-                *_columns(ends),
+                *_columns(ends)[:_ENDED_FIELDS],
                 *_columns(releases),
                 *_columns(claims),
             )
@@ -232,18 +331,41 @@ class PostgresSession:
         """Return a time that was read, which is aware, as seconds since the epoch."""
         return time.timestamp()
 
+    def moment(self, seconds: float | None) -> object:
+        """Return the parameter for a time in seconds since the epoch."""
+        return seconds
+
+    def insert(self, jobs: Sequence[NewJob], edges: Sequence[Edge]) -> tuple[float, set[str]]:
+        """Insert all in one statement; return when, and the ids that were free."""
+        ((created, free),) = self.rows(
+            _INSERT, None, 0, *plan_columns(jobs, JOB_FIELDS), *plan_columns(edges, EDGE_FIELDS)
+        )
+        return created, set(free or ())
+
     def end(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Write outcomes, all in one statement unless a job has several or is tried again."""
         moved: dict[str, Outcome] = {}
-        end = _END.format(fence="")
         for round in _rounds(outcomes):
-            again = [each for each in round if each.state == RETRY]
-            ended = [each for each in round if each.state != RETRY] if again else round
-            for statement, part in ((end, ended), (_RETRY, again)):
-                if part := [each for each in part if each.id not in moved]:
-                    ids = {id for (id,) in self.rows(statement, *_columns(part))}
-                    moved.update((each.id, each) for each in part if each.id in ids)
+            part = [each for each in round if each.id not in moved]
+            left = [each for each in part if each.leaves_state]
+            ended = [each for each in part if each.state not in GOES_ON and each not in left]
+            again = [_going_on(each) for each in part if each.state in GOES_ON]
+            ids: set[str] = set()
+            for statement, ends in ((_END.format(fence=""), ended), (_LEAVE, left)):
+                if ends:
+                    columns = _columns(ends)[:_ENDED_FIELDS]
+                    ids.update(id for (id,) in self.rows(statement, *columns))
+            if again:
+                ids.update(id for (id,) in self.rows(_GO_ON, *_columns(again)))
+            moved.update((each.id, each) for each in part if each.id in ids)
         return [moved.pop(each.id) for each in outcomes if moved.get(each.id) is each]
+
+    def update(self, updates: Sequence[Update]) -> None:
+        """Write what running calls say, in one statement unless a call says several things."""
+        for round in _rounds(updates):
+            self.change(
+                _UPDATE, *_columns([(*each[:4], each[4] or None, each[5]) for each in round])
+            )
 
     def release(self, releases: Sequence[Release]) -> list[tuple[str, int]]:
         """Write releases in one statement."""
@@ -262,6 +384,10 @@ class PostgresSession:
         if counts:
             opens, ids = zip(*counts, strict=True)
             self.change(_SET_OPEN, list(opens), list(ids))
+
+    def begin_delays(self, delays: Mapping[str, float]) -> dict[str, float]:
+        """Let jobs be due after their delay, from now; return when."""
+        return dict(self.rows(_BEGIN_DELAYS, list(delays)))
 
     def close(self) -> None:
         """Close the connection."""
@@ -336,3 +462,15 @@ def _rounds(parts: Sequence[Any]) -> list[Sequence[Any]]:
 
 def _columns(parts: Sequence[Any]) -> list[list[Any]]:
     return [list(column) for column in zip(*parts, strict=True)]
+
+
+def plan_columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Return the columns of rows that may be none."""
+    return _columns(rows) or [[]] * width
+
+
+def _going_on(outcome: Outcome) -> Any:
+    again = unpack_again(outcome.again)
+    if outcome.state == RETRY:
+        return (*outcome[:8], again.delay, again.options)
+    return (*outcome[:4], None, "", None, None, again.delay, again.options)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import RLock
 
-from dask_facade.jobs import Edge, Job, NewJob
+from dask_facade.jobs import Asked, Job
+from dask_facade.ledger.inputs import error_inputs, told_first
+from dask_facade.ledger.spawns import Known
 from dask_facade.ledger.store import Lease
-from dask_facade.messages import Call, Outcome, Shape
-from dask_facade.serialization import NONE
+from dask_facade.messages import Call, Edge, NewJob, Outcome, Shape
 from dask_facade.states import PENDING, WAITING_STATES
 
 
@@ -22,6 +23,7 @@ class Row:
     number: int  # in the order of submission
     created: float
     due: float | None
+    delay: float
     state: str = PENDING
     attempt: int = 1
     hand: int = 0
@@ -34,6 +36,10 @@ class Row:
     result: bytes | None = None
     preview: str = ""
     traceback: str | None = None
+    said: str = ""
+    meta: bytes | None = None
+    key: str = ""
+    size: int = 0
 
     def as_job(self) -> Job:
         """Return the row as readers see it."""
@@ -49,7 +55,13 @@ class Row:
             result=self.result,
             result_preview=self.preview,
             traceback=self.traceback,
+            said=self.said,
+            meta=self.meta,
+            key=self.key,
+            size=self.size,
             ignore_result=job.ignore_result,
+            graph=job.graph,
+            owner=job.owner,
             worker=self.worker,
             root_id=job.root_id,
             parent_id=job.parent_id,
@@ -75,6 +87,16 @@ class Row:
             runtime=0.0,
         )
 
+    def as_known(self) -> Known:
+        """Return what a spawn is compared with."""
+        return Known(self.state, self.attempt, self.hand, self.job.parent_id, self.created)
+
+    def forget_end(self) -> None:
+        """Have the row say nothing of how it ended, or of what it said while it ran."""
+        self.started = self.finished = self.result = self.traceback = self.meta = None
+        self.preview = self.said = self.key = ""
+        self.size = 0
+
 
 class Tables:
     """Rows and how they are found. Who uses them holds the lock."""
@@ -83,11 +105,53 @@ class Tables:
         self.lock = RLock()
         self.rows: dict[str, Row] = {}
         self.groups: dict[str, list[str]] = {}
+        self.born: dict[str, list[str]] = {}  # by parent_id, in order
         self.children: dict[str, list[Edge]] = {}
         self.parents: dict[str, list[Edge]] = {}
         self.untaken: dict[str, None] = {}  # waiting rows that no leader has taken up, in order
-        self.requests: list[tuple[str, str, Mapping[str, object]]] = []
+        self.requests: dict[int, Asked] = {}
+        self.paused: set[str] = set()
+        self.trees: dict[str, str] = {}  # of groups put together by hand, as JSON
         self.lease: Lease | None = None
+        self._inserted = 0
+        self._requested = 0
+
+    def insert(self, jobs: Iterable[NewJob], edges: Iterable[Edge], created: float) -> None:
+        """Insert jobs whose ids are free."""
+        for job in jobs:
+            self._inserted += 1
+            self.rows[job.id] = Row(job, self._inserted, created, job.due, job.delay)
+            self.untaken[job.id] = None
+            if job.group_id is not None:
+                self.groups.setdefault(job.group_id, []).append(job.id)
+            if job.parent_id is not None:
+                self.born.setdefault(job.parent_id, []).append(job.id)
+        for edge in edges:
+            self.children.setdefault(edge.parent_id, []).append(edge)
+            self.parents.setdefault(edge.child_id, []).append(edge)
+
+    def remove(self, id: str) -> None:
+        """Delete a row, and the edges to it."""
+        job = self.rows.pop(id).job
+        if job.group_id is not None:
+            self.groups[job.group_id].remove(id)
+        if job.parent_id is not None:
+            self.born[job.parent_id].remove(id)
+        for edge in self.parents.pop(id, ()):
+            self.children[edge.parent_id].remove(edge)
+
+    def ask(self, asked: Asked) -> None:
+        """Keep a request, with a number of its own."""
+        self._requested += 1
+        self.requests[self._requested] = asked._replace(number=self._requested)
+
+    def take_no_more(self, id: str) -> None:
+        """Let a job have none of the results that its edges brought it so far."""
+        for edge in self.parents.pop(id, ()):
+            left = edge._replace(takes_result=False)
+            siblings = self.children[edge.parent_id]
+            siblings[siblings.index(edge)] = left
+            self.parents.setdefault(id, []).append(left)
 
     def at(self, id: str, attempt: int, hand: int) -> Row | None:
         """Return the row, if it is at this attempt and hand."""
@@ -99,20 +163,26 @@ class Tables:
         row = self.rows.get(id)
         return row if row is not None and row.state in WAITING_STATES else None
 
+    def is_taken(self, id: str) -> bool:
+        """Tell whether a job takes the result of this one."""
+        return any(edge.takes_result for edge in self.children.get(id, ()))
+
     def edges_to(self, id: str) -> list[Edge]:
         """Return what a job depends on, in the order of the positions."""
         return sorted(self.parents.get(id, ()), key=lambda edge: edge.position)
 
-    def inputs(self, id: str) -> list[bytes]:
-        """Return the results that a job takes, in the order of their positions."""
-        parents = [self.rows.get(edge.parent_id) for edge in self.edges_to(id) if edge.takes_result]
-        return [
-            NONE if parent is None or parent.result is None else parent.result for parent in parents
-        ]
+    def inputs(self, id: str) -> list[Row | None]:
+        """Return the rows whose results a job takes, in the order of their positions."""
+        return [self.rows.get(edge.parent_id) for edge in self.edges_to(id) if edge.takes_result]
 
     def call(self, row: Row) -> Call:
         """Return what a runner needs to run the job."""
         job = row.job
+        taken: Sequence[Row | None] = ()
+        if job.shape & ~Shape.REFERENCES != Shape.ERROR and job.shape != Shape.NOTHING:
+            taken = self.inputs(job.id)
+        kept = [each for each in taken if each is not None and each.key]
+        largest = max(kept, key=lambda each: each.size, default=None)
         return Call(
             id=job.id,
             task=job.task,
@@ -130,8 +200,29 @@ class Tables:
             group_id=job.group_id,
             shape=job.shape,
             payload=job.payload,
-            inputs=tuple(self.inputs(job.id)[:1]) if job.shape == Shape.FIRST else (),
+            expires=job.expires,
+            graph=job.graph,
+            options=job.options,
+            near="" if largest is None else largest.worker,
+            inputs=self._told(row, taken),
         )
+
+    def _told(self, row: Row, taken: Sequence[Row | None]) -> tuple[bytes, ...]:
+        job = row.job
+        if job.shape & ~Shape.REFERENCES == Shape.ERROR:
+            parent = self.rows.get(job.parent_id or "")
+            if parent is None:
+                return ()
+            of = parent.job
+            return error_inputs(
+                of.id, parent.result, parent.preview, parent.traceback, of.task, of.payload
+            )
+        if job.shape != Shape.FIRST or not taken:
+            return ()
+        first = taken[0]
+        if first is None:
+            return (told_first(None, None, None, None, None),)
+        return (told_first(first.result, first.job.id, first.key, first.worker, first.size),)
 
 
 def as_time(seconds: float | None) -> datetime | None:

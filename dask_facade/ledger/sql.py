@@ -9,13 +9,24 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from dask_facade.jobs import Batch, Claim, Release, Written
-from dask_facade.messages import Outcome
-from dask_facade.states import IN_FLIGHT_STATES, PENDING, SOURCES, WAITING_STATES
+from dask_facade.ledger.inputs import REFERENCE_SIZE
+from dask_facade.messages import Edge, NewJob, Outcome, Update
+from dask_facade.states import (
+    FAILURE,
+    IN_FLIGHT_STATES,
+    PENDING,
+    PROPAGATE_STATES,
+    READY_STATES,
+    SOURCES,
+    WAITING_STATES,
+)
 
 JOB = "dask_facade_job"
 EDGE = "dask_facade_edge"
 REQUEST = "dask_facade_request"
 LEASE = "dask_facade_lease"
+QUEUE = "dask_facade_queue"
+GROUP = "dask_facade_saved_group"
 LEASE_NAME = "dispatcher"
 
 COLUMNS = {
@@ -35,12 +46,18 @@ COLUMNS = {
         "worker",
         "acks_late",
         "ignore_result",
+        "graph",
+        "owner",
         "shape",
+        "options",
+        "errbacks",
         "root_id",
         "parent_id",
         "group_id",
         "created",
         "eta",
+        "expires",
+        "delay",
         "claimed",
         "started",
         "finished",
@@ -48,17 +65,39 @@ COLUMNS = {
         "result",
         "result_preview",
         "traceback",
+        "said",
+        "meta",
+        "key",
+        "size",
     ),
     EDGE: ("id", "parent_id", "child_id", "position", "takes_result"),
     REQUEST: ("id", "kind", "job_id", "arguments", "created"),
-    LEASE: ("name", "epoch", "beat", "holder", "addresses", "secret", "updated"),
+    LEASE: ("name", "epoch", "beat", "holder", "addresses", "secret", "scheduler", "updated"),
+    QUEUE: ("name", "paused"),
+    GROUP: ("id", "tree"),
 }
 """Table -> its columns in this release."""
 
+READ_LEASE = (
+    "SELECT epoch, beat, holder, CAST(addresses AS text), secret, scheduler"
+    f" FROM {LEASE} WHERE name = '{LEASE_NAME}'"
+)
+
 CALL = (
     "id, task, attempt, hand, queue, priority, created, eta, acks_late, ignore_result, lost, "
-    "root_id, parent_id, group_id, shape, payload"
+    "root_id, parent_id, group_id, shape, payload, expires, graph, options"
 )
+WAITING_CALL = f"{CALL}, open, delay"
+
+INSERT_JOB = (
+    f"INSERT INTO {JOB} (id, task, queue, priority, payload, arguments, eta, expires, delay,"
+    " acks_late, ignore_result, graph, owner, root_id, parent_id, group_id, shape, options,"
+    " errbacks, created, state, attempt, hand, lost, runner, worker, result_preview, said, key,"
+    " size)"
+)
+"""Insert a NewJob, its time of creation, and `FRESH`."""
+FRESH = f"'{PENDING}', 1, 0, 0, '', '', '', '', '', 0"
+INSERT_EDGE = f"INSERT INTO {EDGE} (parent_id, child_id, position, takes_result)"
 
 
 def words(states: Collection[str]) -> str:
@@ -68,6 +107,11 @@ def words(states: Collection[str]) -> str:
 
 WAITING = words(WAITING_STATES)
 IN_FLIGHT = words(IN_FLIGHT_STATES)
+IGNORED = (
+    "ignore_result AND NOT EXISTS"
+    f" (SELECT 1 FROM {EDGE} taking WHERE taking.parent_id = {{id}} AND taking.takes_result)"
+)
+"""Whether the result of a job is not kept: nobody wants it, and no other job takes it."""
 
 
 def may_enter(state: str) -> str:
@@ -84,14 +128,30 @@ class Statements:
     edges_to: str
     waiting: str
     inputs_of: str
+    nearest: str
+    errors_of: str
+    errbacks: str
     ends: str
+    known: str
     peek: str
     new: str
     due: str
     in_flight: str
     slice_of_inputs: str
     count_inputs: str
+    become: str
+    take_no_more: str
+    unsuccessful: str
+    failed_by: str
+    reopen: str
+    ended: str
+    needed: str
+    forget: str
+    forget_edges: str
+    pause: str
+    paused: str
     forget_taken: str
+    leave: str
     peek_requests: str
     requests: str
     drop_requests: str
@@ -99,25 +159,31 @@ class Statements:
     first_lease: str
     next_lease: str
     beat: str
+    announce: str
     resign: str
     columns: dict[str, str]
 
 
-def statements(*, mark: str, among: str, at: str, json: str, by: str, plain: str) -> Statements:
+def statements(
+    *, mark: str, among: str, at: str, moment: str, json: str, by: str, plain: str
+) -> Statements:
     """Return the statements for one database.
 
-    *mark* stands for a parameter, *among* is "= one of the ids of a parameter", *at* a time told by
-    a parameter, *json* a parameter that is JSON. *by* names the index to use where the database
-    would rather take another, and *plain* keeps it from looking rows up by the column behind it.
+    *mark* stands for a parameter, *among* is "= one of the ids of a parameter", *at* and *moment*
+    times told by a parameter (`Session.at`, `Session.moment`), *json* a parameter that is JSON.
+    *by* names the index to use where the database would rather take another, and *plain* keeps it
+    from looking rows up by the column behind it.
     """
     fence = f"SELECT epoch FROM {LEASE} WHERE name = '{LEASE_NAME}' AND epoch = {mark}"
     new = (
-        f"SELECT {CALL}, open FROM {JOB}{by.format('dask_facade_new')}"
+        f"SELECT {WAITING_CALL} FROM {JOB}{by.format('dask_facade_new')}"
         f" WHERE state = '{PENDING}' AND open IS NULL AND eta IS NULL AND created <= {at}"
+        f" AND NOT queue {among}"
     )
     due = (
-        f"SELECT {CALL}, open FROM {JOB}{by.format('dask_facade_due')}"
+        f"SELECT {WAITING_CALL} FROM {JOB}{by.format('dask_facade_due')}"
         f" WHERE state IN {WAITING} AND open IS NULL AND eta IS NOT NULL AND eta <= {at}"
+        f" AND NOT queue {among}"
     )
     return Statements(
         fence=fence,
@@ -130,13 +196,28 @@ def statements(*, mark: str, among: str, at: str, json: str, by: str, plain: str
             f" LEFT JOIN {JOB} parent ON parent.id = edge.parent_id"
             f" WHERE edge.child_id {among} ORDER BY edge.child_id, edge.position, edge.id"
         ),
-        waiting=f"SELECT {CALL}, open FROM {JOB} WHERE id {among} AND {plain}state IN {WAITING}",
+        waiting=(
+            f"SELECT {WAITING_CALL} FROM {JOB} WHERE id {among} AND {plain}state IN {WAITING}"
+        ),
         inputs_of=(
-            f"SELECT edge.child_id, parent.result FROM {EDGE} edge"
-            f" JOIN {JOB} parent ON parent.id = edge.parent_id"
+            "SELECT edge.child_id, parent.result, parent.id, parent.key, parent.worker,"
+            f" parent.size FROM {EDGE} edge JOIN {JOB} parent ON parent.id = edge.parent_id"
             f" WHERE edge.child_id {among} AND edge.takes_result"
         ),
+        nearest=(
+            f"SELECT edge.child_id, parent.size, parent.worker FROM {EDGE} edge"
+            f" JOIN {JOB} parent ON parent.id = edge.parent_id"
+            f" WHERE edge.child_id {among} AND edge.takes_result AND parent.key <> ''"
+            " ORDER BY edge.child_id, edge.position, edge.id"
+        ),
+        errors_of=(
+            "SELECT child.id, parent.id, parent.result, parent.result_preview, parent.traceback,"
+            f" parent.task, parent.payload FROM {JOB} child"
+            f" JOIN {JOB} parent ON parent.id = child.parent_id WHERE child.id {among}"
+        ),
+        errbacks=f"SELECT id, errbacks FROM {JOB} WHERE id {among} AND length(errbacks) > 0",
         ends=f"SELECT id, result, result_preview, traceback FROM {JOB} WHERE id {among}",
+        known=(f"SELECT id, state, attempt, hand, parent_id, created FROM {JOB} WHERE id {among}"),
         peek=f"SELECT ({fence}), EXISTS ({new}), EXISTS ({due})",
         new=f"{new} ORDER BY priority DESC, created LIMIT {mark}",
         due=f"{due} ORDER BY eta LIMIT {mark}",
@@ -145,9 +226,11 @@ def statements(*, mark: str, among: str, at: str, json: str, by: str, plain: str
             f" WHERE state IN {IN_FLIGHT}"
         ),
         slice_of_inputs=(
-            "SELECT result FROM ("
-            "SELECT parent.result AS result, row_number() OVER reading AS place,"
-            " sum(coalesce(length(parent.result), 5)) OVER reading AS size"
+            "SELECT result, id, key, worker, bytes FROM ("
+            "SELECT parent.result AS result, parent.id AS id, parent.key AS key,"
+            " parent.worker AS worker, parent.size AS bytes, row_number() OVER reading AS place,"
+            f" sum(CASE WHEN parent.result IS NULL AND parent.key <> '' THEN {REFERENCE_SIZE}"
+            " ELSE coalesce(length(parent.result), 5) END) OVER reading AS size"
             f" FROM (SELECT id, parent_id, position FROM {EDGE}"
             f" WHERE child_id = {mark} AND takes_result"
             f" ORDER BY position, id LIMIT {mark} OFFSET {mark}) edge"
@@ -156,9 +239,54 @@ def statements(*, mark: str, among: str, at: str, json: str, by: str, plain: str
             f") input WHERE place = 1 OR size <= {mark} ORDER BY place"
         ),
         count_inputs=f"SELECT count(*) FROM {EDGE} WHERE child_id = {mark} AND takes_result",
+        become=(
+            f"UPDATE {JOB} SET task = {mark}, queue = {mark}, priority = {mark}, payload = {mark},"
+            f" arguments = {mark}, expires = {moment}, acks_late = {mark}, ignore_result = {mark},"
+            f" graph = {mark}, shape = {mark}, options = {mark}, errbacks = {mark}"
+            f" WHERE id = {mark}"
+        ),
+        take_no_more=(
+            f"UPDATE {EDGE} SET takes_result = FALSE WHERE child_id {among} AND takes_result"
+        ),
+        unsuccessful=(
+            f"SELECT id FROM {JOB} WHERE id {among} AND {plain}state IN {words(PROPAGATE_STATES)}"
+        ),
+        failed_by=(
+            f"SELECT DISTINCT child.id FROM {EDGE} edge"
+            f" JOIN {JOB} child ON child.id = edge.child_id"
+            f" WHERE edge.parent_id {among} AND {plain}child.state = '{FAILURE}' AND child.hand = 0"
+            # Looked up one by one, by a column of the index's collation: else all edges are read.
+            f" AND 0 = (SELECT count(*) FROM {EDGE} other WHERE other.child_id = edge.child_id"
+            f" AND (SELECT parent.state FROM {JOB} parent WHERE parent.id = other.parent_id)"
+            f" IN {words(PROPAGATE_STATES)})"
+        ),
+        reopen=(
+            f"UPDATE {JOB} SET state = '{PENDING}', attempt = attempt + 1, open = NULL, lost = 0,"
+            " started = NULL, finished = NULL, runtime = NULL, result = NULL, result_preview = '',"
+            " traceback = NULL, said = '', meta = NULL, key = '', size = 0,"
+            " eta = CASE WHEN hand = 0 THEN eta END,"
+            f" expires = CASE WHEN expires > {at} THEN expires END WHERE id {among}"
+        ),
+        ended=f"SELECT id FROM {JOB} WHERE id {among} AND {plain}state IN {words(READY_STATES)}",
+        needed=(
+            f"SELECT DISTINCT edge.parent_id FROM {EDGE} edge"
+            f" JOIN {JOB} child ON child.id = edge.child_id"
+            f" WHERE edge.parent_id {among} AND {plain}child.state NOT IN {words(READY_STATES)}"
+        ),
+        forget=f"DELETE FROM {JOB} WHERE id {among}",
+        forget_edges=f"DELETE FROM {EDGE} WHERE child_id {among}",
+        pause=(
+            f"INSERT INTO {QUEUE} (name, paused) VALUES ({mark}, {mark})"
+            " ON CONFLICT (name) DO UPDATE SET paused = excluded.paused"
+        ),
+        paused=f"SELECT name FROM {QUEUE} WHERE paused",
         forget_taken=(
             f"UPDATE {JOB}{by.format('dask_facade_taken')} SET open = NULL"
             f" WHERE open = 0 AND state IN {WAITING}"
+        ),
+        leave=(
+            f"UPDATE {JOB} SET open = NULL WHERE id {among} AND {plain}state IN {WAITING}"
+            " AND open = 0"
         ),
         peek_requests=f"SELECT ({fence}), EXISTS (SELECT 1 FROM {REQUEST})",
         requests=(
@@ -166,18 +294,15 @@ def statements(*, mark: str, among: str, at: str, json: str, by: str, plain: str
             f" ORDER BY id LIMIT {mark}"
         ),
         drop_requests=f"DELETE FROM {REQUEST} WHERE id {among}",
-        lease=(
-            "SELECT epoch, beat, holder, CAST(addresses AS text), secret"
-            f" FROM {LEASE} WHERE name = '{LEASE_NAME}'"
-        ),
+        lease=READ_LEASE,
         first_lease=(
-            f"INSERT INTO {LEASE} (holder, addresses, secret, updated, name, epoch, beat)"
-            f" VALUES ({mark}, {json}, {mark}, {at}, '{LEASE_NAME}', 1, 0)"
+            f"INSERT INTO {LEASE} (holder, addresses, secret, updated, name, epoch, beat,"
+            f" scheduler) VALUES ({mark}, {json}, {mark}, {at}, '{LEASE_NAME}', 1, 0, '')"
             " ON CONFLICT (name) DO NOTHING"
         ),
         next_lease=(
             f"UPDATE {LEASE} SET epoch = epoch + 1, beat = beat + 1, holder = {mark},"
-            f" addresses = {json},"
+            f" addresses = {json}, scheduler = '',"
             f" secret = CASE WHEN length(secret) = 0 THEN {mark} ELSE secret END, updated = {at}"
             f" WHERE name = '{LEASE_NAME}'"
             f" AND epoch = {mark} AND beat = {mark} AND holder = {mark}"
@@ -186,8 +311,12 @@ def statements(*, mark: str, among: str, at: str, json: str, by: str, plain: str
             f"UPDATE {LEASE} SET beat = beat + 1, updated = {at}"
             f" WHERE name = '{LEASE_NAME}' AND epoch = {mark}"
         ),
+        announce=(
+            f"UPDATE {LEASE} SET scheduler = {mark}, updated = {at}"
+            f" WHERE name = '{LEASE_NAME}' AND epoch = {mark}"
+        ),
         resign=(
-            f"UPDATE {LEASE} SET holder = '', addresses = {json}, updated = {at}"
+            f"UPDATE {LEASE} SET holder = '', addresses = {json}, scheduler = '', updated = {at}"
             f" WHERE name = '{LEASE_NAME}' AND epoch = {mark}"
         ),
         columns={table: f"SELECT * FROM {table} LIMIT 0" for table in COLUMNS},
@@ -230,11 +359,20 @@ class Session(Protocol):
     def at(self, seconds: float) -> object:
         """Return the parameter for the time that is *seconds* from now."""
 
+    def moment(self, seconds: float | None) -> object:
+        """Return the parameter for a time in seconds since the epoch; None: there is none."""
+
     def seconds(self, time: datetime) -> float:
         """Return a time that was read as seconds since the epoch."""
 
+    def insert(self, jobs: Sequence[NewJob], edges: Sequence[Edge]) -> tuple[float, set[str]]:
+        """Insert jobs whose ids are free, and edges; return when, and the ids that were free."""
+
     def end(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Write outcomes, guarded; return those that moved their job."""
+
+    def update(self, updates: Sequence[Update]) -> None:
+        """Write what running calls say, guarded."""
 
     def release(self, releases: Sequence[Release]) -> list[tuple[str, int]]:
         """Write releases, guarded; return (id, hand) of those that moved."""
@@ -249,6 +387,9 @@ class Session(Protocol):
 
     def set_open(self, counts: Sequence[tuple[int, str]]) -> None:
         """Write (count of open dependencies, id)."""
+
+    def begin_delays(self, delays: Mapping[str, float]) -> dict[str, float]:
+        """Let jobs be due after their delay, from now; return when, in seconds since the epoch."""
 
     def close(self) -> None:
         """Close the connection."""

@@ -20,33 +20,62 @@ from dask_facade.exceptions import (
     LedgerUnavailable,
 )
 from dask_facade.jobs import Batch, Claim, Release, Written
-from dask_facade.ledger.sql import IN_FLIGHT, JOB, WAITING, Statements, may_enter, statements
-from dask_facade.messages import Outcome
-from dask_facade.states import PENDING, READY_STATES, RECEIVED, RETRY
+from dask_facade.ledger.ends import GOES_ON
+from dask_facade.ledger.sql import (
+    FRESH,
+    IGNORED,
+    IN_FLIGHT,
+    INSERT_EDGE,
+    INSERT_JOB,
+    JOB,
+    WAITING,
+    Statements,
+    may_enter,
+    statements,
+)
+from dask_facade.messages import Edge, NewJob, Outcome, Update, unpack_again
+from dask_facade.states import PENDING, READY_STATES, RECEIVED, RETRY, STARTED, SUCCESS
 
 _STATEMENTS = statements(
     mark="?",
     among="IN (SELECT value FROM json_each(?))",
     at="?",
+    moment="?",
     json="?",
     by=" INDEXED BY {}",
     plain="+",
 )
+_KEPT = f"CASE WHEN {IGNORED.format(id=JOB + '.id')} THEN {{nothing}} ELSE ? END"
 _END = {
     state: (
-        f"UPDATE {JOB} SET state = '{state}', result = ?, result_preview = ?, traceback = ?,"
-        " started = ?, finished = ?, runtime = ?"
+        f"UPDATE {JOB} SET state = '{state}',"
+        f" result = {_KEPT.format(nothing='NULL') if state == SUCCESS else '?'},"
+        f""" result_preview = {_KEPT.format(nothing="''") if state == SUCCESS else "?"},"""
+        " traceback = ?, started = ?, finished = ?, runtime = ?, key = ?, size = ?"
+        ", said = '', meta = NULL"
         f" WHERE id = ? AND attempt = ? AND hand = ? AND state IN {may_enter(state)}"
     )
     for state in sorted(READY_STATES)
 }
-_RETRY = (
-    f"UPDATE {JOB} SET state = '{RETRY}', result = ?, result_preview = ?, traceback = ?,"
-    " started = ?, eta = ?, attempt = attempt + 1, open = NULL"
-    f" WHERE id = ? AND attempt = ? AND hand = ? AND state IN {may_enter(RETRY)}"
+_LEAVE = _END[SUCCESS].replace(", said = '', meta = NULL", "")
+_GO_ON = {
+    state: (
+        f"UPDATE {JOB} SET state = '{state}', result = ?, result_preview = ?, traceback = ?,"
+        " started = ?, eta = ?, options = ?, attempt = attempt + 1, open = NULL, said = '',"
+        " meta = NULL"
+        f" WHERE id = ? AND attempt = ? AND hand = ? AND state IN {may_enter(state)}"
+    )
+    for state in sorted(GOES_ON)
+}
+_SAY = (
+    f"UPDATE {JOB} SET said = ?, meta = ?, result_preview = ?"
+    f" WHERE id = ? AND attempt = ? AND hand = ? AND state IN {IN_FLIGHT}"
 )
+_START = _SAY.replace("SET said = ?", f"SET state = '{STARTED}', said = ''")
+_INSERT_JOB = f"{INSERT_JOB} VALUES ({', '.join('?' * 20)}, {FRESH}) ON CONFLICT (id) DO NOTHING"
+_INSERT_EDGE = f"{INSERT_EDGE} VALUES (?, ?, ?, ?)"
 _RELEASE = (
-    f"UPDATE {JOB} SET state = '{PENDING}', lost = ?"
+    f"UPDATE {JOB} SET state = '{PENDING}', lost = ?, said = '', meta = NULL"
     f" WHERE id = ? AND attempt = ? AND hand = ? AND state IN {IN_FLIGHT}"
 )
 _CLAIM = (
@@ -55,6 +84,7 @@ _CLAIM = (
     f" WHERE id = ? AND attempt = ? AND hand = ? AND state IN {WAITING}"
 )
 _SET_OPEN = f"UPDATE {JOB} SET open = ? WHERE id = ?"
+_BEGIN_DELAY = f"UPDATE {JOB} SET eta = ?, delay = 0 WHERE id = ?"
 
 
 class SqliteSession:
@@ -118,11 +148,28 @@ class SqliteSession:
 
     def at(self, seconds: float) -> object:
         """Return the time that is *seconds* from now, as it is stored."""
-        return _stored(time.time() + seconds, self._zone)
+        return stored(time.time() + seconds, self._zone)
 
     def seconds(self, time: datetime) -> float:
         """Return a time that was read, which is naive, as seconds since the epoch."""
         return time.replace(tzinfo=self._zone).timestamp()
+
+    def moment(self, seconds: float | None) -> object:
+        """Return a time in seconds since the epoch as it is stored."""
+        return None if seconds is None else stored(seconds, self._zone)
+
+    def insert(self, jobs: Sequence[NewJob], edges: Sequence[Edge]) -> tuple[float, set[str]]:
+        """Insert row by row; return when, and the ids that were free."""
+        cursor = self._connected().cursor()
+        now = time.time()
+        created = stored(now, self._zone)
+        free = {
+            job.id
+            for job in jobs
+            if cursor.execute(_INSERT_JOB, job_row(job, created, self._zone)).rowcount
+        }
+        cursor.executemany(_INSERT_EDGE, edges)
+        return now, free
 
     def end(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Write outcomes one by one: the statement is prepared once."""
@@ -130,25 +177,43 @@ class SqliteSession:
         zone = self._zone
         moved: dict[str, Outcome] = {}
         for outcome in outcomes:
-            id, attempt, hand, state, result, preview, traceback, started, finished, runtime = (
+            id, attempt, hand, state, result, words, trace, started, finished, runtime, *kept = (
                 outcome
             )
             if id in moved:
                 continue
-            finish = _stored(finished, zone)
-            start = None if started is None else _stored(started, zone)
-            if state == RETRY:
-                values = (result, preview, traceback, start, finish, id, attempt, hand)
-                cursor.execute(_RETRY, values)
+            start = None if started is None else stored(started, zone)
+            if state in GOES_ON:
+                cursor.execute(_GO_ON[state], self._going_on(outcome, start))
             else:
+                finish = stored(finished, zone)
                 length = None if started is None else runtime
-                cursor.execute(
-                    _END[state],
-                    (result, preview, traceback, start, finish, length, id, attempt, hand),
-                )
+                said = (result, words, trace, start, finish, length, kept[0], kept[1])
+                statement = _LEAVE if outcome.leaves_state else _END[state]
+                cursor.execute(statement, (*said, id, attempt, hand))
             if cursor.rowcount:
                 moved[id] = outcome
         return list(moved.values())
+
+    def _going_on(self, outcome: Outcome, start: str | None) -> tuple[Any, ...]:
+        again = unpack_again(outcome.again)
+        place = (outcome.id, outcome.attempt, outcome.hand)
+        if outcome.state == RETRY:
+            due = self.at(again.delay)
+            said = (outcome.result, outcome.preview, outcome.traceback, start)
+            return (*said, due, again.options, *place)
+        due = self.at(again.delay) if again.delay else None
+        return (None, "", None, None, due, again.options, *place)
+
+    def update(self, updates: Sequence[Update]) -> None:
+        """Write what running calls say, in their order."""
+        connection = self._connected()
+        for id, attempt, hand, state, meta, preview in updates:
+            said = (meta or None, preview, id, attempt, hand)
+            if state == STARTED:
+                connection.execute(_START, said)
+            else:
+                connection.execute(_SAY, (state, *said))
 
     def release(self, releases: Sequence[Release]) -> list[tuple[str, int]]:
         """Write releases one by one."""
@@ -172,16 +237,24 @@ class SqliteSession:
     def lower(self, counts: Mapping[str, int]) -> list[Any]:
         """Take from the counts of waiting jobs; return their rows with the new counts."""
         rows = [
-            (*row[:-1], max(row[-1] - counts[row[0]], 0))
+            (*row[:-2], max(row[-2] - counts[row[0]], 0), row[-1])
             for row in self.rows(_STATEMENTS.waiting, self.among(counts))
-            if row[-1]
+            if row[-2]
         ]
-        self.set_open([(row[-1], row[0]) for row in rows])
+        self.set_open([(row[-2], row[0]) for row in rows])
         return rows
 
     def set_open(self, counts: Sequence[tuple[int, str]]) -> None:
         """Write (count of open dependencies, id)."""
         self._connected().executemany(_SET_OPEN, counts)
+
+    def begin_delays(self, delays: Mapping[str, float]) -> dict[str, float]:
+        """Let jobs be due after their delay, from now; return when."""
+        now = time.time()
+        due = {id: now + delay for id, delay in delays.items()}
+        rows = [(stored(time, self._zone), id) for id, time in due.items()]
+        self._connected().executemany(_BEGIN_DELAY, rows)
+        return due
 
     def close(self) -> None:
         """Close the connection."""
@@ -204,7 +277,13 @@ class SqliteSession:
         return LedgerUnavailable(f"the database does not answer: {words}")
 
 
-def _stored(seconds: float, zone: tzinfo) -> str:
+def job_row(job: NewJob, created: str, zone: tzinfo) -> tuple[Any, ...]:
+    """Return a job as `sql.INSERT_JOB` takes it."""
+    due, expires = (None if time is None else stored(time, zone) for time in job[6:8])
+    return (*job[:6], due, expires, *job[8:], created)
+
+
+def stored(seconds: float, zone: tzinfo) -> str:
     """Return seconds since the epoch as Django stores a time."""
     whole, rest = divmod(round(seconds * 1_000_000), 1_000_000)
     return f"{_stored_second(whole, zone)}.{rest:06d}"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dask_facade.jobs import Batch, Edge, InFlight, Job, NewJob, Written
-from dask_facade.messages import Call
+from dask_facade.jobs import Asked, Batch, InFlight, Job, Written
+from dask_facade.messages import Call, Edge, NewJob, Spawn, Spawned, Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Lease:
     holder: str  # "" after a clean end
     addresses: tuple[str, ...]  # of its lines
     secret: bytes  # what tokens are made with; the same for all leaders
+    scheduler: str = ""  # address of the Dask scheduler that it works with; "" not yet
 
 
 class JobStore(Protocol):
@@ -39,8 +40,23 @@ class JobStore(Protocol):
         LedgerNotReady if the tables are missing; the database's own errors pass through.
         """
 
+    def on_commit(self, after: Callable[[], None]) -> None:
+        """Call *after* when the caller's open transaction commits; at once where none is open."""
+
     def fetch(self, ids: Collection[str]) -> dict[str, Job]:
-        """Return the jobs that have these ids; unknown ids are left out."""
+        """Return the jobs that have these ids, as the caller's transaction sees them.
+
+        Unknown ids are left out.
+        """
+
+    def fetch_committed(self, ids: Collection[str]) -> dict[str, Job]:
+        """Return the jobs that have these ids, as they are committed, whatever the caller began."""
+
+    def why_never(self, ids: Collection[str]) -> str:
+        """Return why waiting for these jobs in the caller's open transaction would never end.
+
+        "" where it can end: outside of any transaction, and inside one that wrote none of them.
+        """
 
     def count_states(self, group_id: str) -> dict[str, int]:
         """Return how many jobs of a group are in each state."""
@@ -48,11 +64,23 @@ class JobStore(Protocol):
     def group(self, group_id: str) -> list[str]:
         """Return the ids of a group's jobs in the order in which they were submitted."""
 
+    def children(self, job_id: str) -> list[tuple[str, str | None]]:
+        """Return (id, group id) of the jobs whose parent this is, as they were submitted."""
+
+    def save_group(self, group_id: str, tree: Sequence[object]) -> None:
+        """Keep the shape of a group that was put together by hand: ids, and lists of such."""
+
+    def saved_group(self, group_id: str) -> Sequence[object] | None:
+        """Return what `save_group` got, or None."""
+
+    def drop_group(self, group_id: str) -> None:
+        """Forget what `save_group` got."""
+
     def lease(self) -> Lease | None:
         """Return the lease, or None if no dispatcher ever led."""
 
-    def request(self, kind: str, job_id: str, arguments: Mapping[str, object]) -> None:
-        """Ask the leader for something: a row that it consumes."""
+    def request(self, kind: str, name: str, arguments: Mapping[str, object]) -> None:
+        """Ask the leader for something (see `jobs.Asked`): a row that it consumes."""
 
     def disconnect(self) -> None:
         """Close the calling thread's connection, where there is one outside of a transaction."""
@@ -86,6 +114,9 @@ class Desk(Protocol):
     def beat(self, epoch: int) -> None:
         """Say that the leader lives."""
 
+    def announce(self, epoch: int, scheduler: str) -> None:
+        """Write the address of the Dask scheduler into the lease."""
+
     def resign(self, epoch: int) -> None:
         """Give the lease up: holder "" and no addresses; the epoch stays."""
 
@@ -95,25 +126,80 @@ class Desk(Protocol):
         An outcome moves a row that is at its attempt and hand and in a state of SOURCES. One that
         never began (hand of a waiting row) may end a waiting job. A claim moves a waiting row that
         is at its attempt and at ``hand - 1``. A release moves a row in flight at its attempt and
-        hand back to PENDING. A job moves once in each part of a batch. An outcome of RETRY makes
-        the next attempt, due when the outcome says it finished.
+        hand back to PENDING. A job moves once in each part of a batch. A waiting job that is left
+        is as if it was never taken up: `take_up` finds it again.
+
+        An outcome of RETRY or PENDING has ``again``: the row goes on at the next attempt, due after
+        its delay by the ledger's clock, with its options; where the job becomes another one, with
+        all that this says (task, queue, priority, payload, preview, expires, shape, options,
+        errbacks, acks_late, ignore_result, graph), and the results that it took so far are taken no
+        more (its edges stay, takes_result is false). Its jobs and edges are inserted. A RETRY keeps
+        the exception as result; a PENDING has none.
 
         For each job that moved to SUCCESS, the count of open dependencies of its waiting children
         is lowered; a child never counted before is counted afresh, unless it has an eta: `take_up`
-        counts it when that is near. Children at zero are returned as ready, counted as taken up.
-        For each job that moved to FAILURE or REVOKED, waiting children become FAILURE in the same
-        transaction, and theirs in turn: with the same result, preview and traceback; where the
-        child takes a list (a chord's body) with ChordError "Dependency <id> raised <preview>".
+        counts it when that is near. Children at zero are returned as ready, counted as taken up;
+        one with a delay becomes due that long from now (once: the row's eta says when, its delay is
+        0), and is returned as ready with that due time.
+        For each job that moved to FAILURE or REVOKED, or was cut, waiting children become FAILURE
+        in the same transaction, and theirs in turn: with the same result, preview and traceback;
+        where the child takes a list (a chord's body) with ChordError "Dependency <id> raised
+        <preview>". Those of a job that was cut, and theirs, become REVOKED instead, as
+        TaskRevokedError.
+        An outcome that leaves the state keeps what the job said of it; every other one ends that.
+
+        For each job that moved to FAILURE, the jobs of its errbacks whose ids are not taken yet are
+        inserted, with it as their parent, and returned as ready.
         """
 
-    def take_up(self, epoch: int, grace: float, horizon: float, limit: int) -> Sequence[Call]:
-        """Take up to *limit* waiting rows that no leader has taken up; return those that are ready.
+    def take_up(
+        self, epoch: int, grace: float, horizon: float, limit: int, without: Collection[str] = ()
+    ) -> Written:
+        """Take up to *limit* waiting rows that no leader has taken up; ready and failed are told.
+
+        Those of the queues *without* stay as they are, and hold no others back. `Written.seen`
+        tells how many were taken up.
 
         Rows without an eta wait *grace* seconds first (their submitter's hint may be on its way);
         rows with one are taken *horizon* seconds ahead of it. Ordered by priority (larger first),
-        then by creation. Dependencies are counted here; dependants of failed jobs fail as in
-        `write` and are not returned.
+        then by creation. Dependencies are counted here; a delay begins here for what waits for
+        nothing; dependants of failed jobs fail as in `write`.
         """
+
+    def spawn(self, epoch: int, spawns: Sequence[Spawn]) -> Sequence[Spawned]:
+        """Insert what running calls submit, each all or nothing, and answer in their order.
+
+        Nothing is inserted for a parent that is not in flight at this attempt and hand
+        (SUPERSEDED), or where an id is taken (DUPLICATE) by another job than a child of that
+        parent that ``again`` says may be it.
+        """
+
+    def update(self, epoch: int, updates: Sequence[Update]) -> None:
+        """Write what running calls say of their state, for those in flight at attempt and hand.
+
+        STARTED is a state of the row; all others are kept beside it, with what was said.
+        """
+
+    def revoke(self, epoch: int, ids: Collection[str], reason: str) -> tuple[Written, set[str]]:
+        """End waiting jobs as REVOKED; return what moved, and the ids that no row has.
+
+        What waits for them fails as in `write`. The result is a TaskRevokedError of *reason*.
+        """
+
+    def reopen(self, epoch: int, ids: Collection[str]) -> set[str]:
+        """Let FAILURE and REVOKED jobs wait again, at their next attempt; return their ids.
+
+        With them, all the way down, dependants that never began and failed because of them.
+        """
+
+    def forget(self, epoch: int, ids: Collection[str]) -> set[str]:
+        """Delete jobs that have ended, with the edges to them; return their ids."""
+
+    def pause(self, epoch: int, queue: str, *, paused: bool) -> None:
+        """Keep in mind whether a queue is paused."""
+
+    def paused(self) -> set[str]:
+        """Return the queues that are paused."""
 
     def forget_taken(self, epoch: int) -> None:
         """Mark what earlier leaders took up, and did not hand out, as not taken up."""
@@ -124,20 +210,25 @@ class Desk(Protocol):
     def inputs(self, job_id: str, start: int, limit: int) -> tuple[Sequence[bytes], int]:
         """Return a job's inputs from position *start* on, and how many there are in all.
 
-        At most *limit* bytes of them, but at least one. Only results that the job takes count.
+        At most *limit* bytes of them, but at least one. Only results that the job takes count. One
+        that is on the cluster alone is told as `serialization.dump_reference` writes it.
         """
 
-    def take_requests(
-        self, epoch: int, limit: int
-    ) -> Sequence[tuple[str, str, Mapping[str, object]]]:
-        """Remove the oldest requests and return them as (kind, job id, arguments)."""
+    def requests(self, epoch: int, limit: int) -> Sequence[Asked]:
+        """Return the oldest requests; they stay."""
+
+    def drop_requests(self, epoch: int, numbers: Collection[int]) -> None:
+        """Remove requests."""
 
     def close(self) -> None:
         """Close the connection."""
 
 
 def calls_of(jobs: Iterable[NewJob], created: float, waiting: Collection[str]) -> list[Call]:
-    """Return the calls of freshly written jobs, without those whose ids are in *waiting*."""
+    """Return the calls of freshly written jobs, without those whose ids are in *waiting*.
+
+    Nor those with a delay: it begins when a leader takes them up.
+    """
     return [
         Call(
             id=job.id,
@@ -147,7 +238,7 @@ def calls_of(jobs: Iterable[NewJob], created: float, waiting: Collection[str]) -
             queue=job.queue,
             priority=job.priority,
             created=created,
-            due=None if job.eta is None else job.eta.timestamp(),
+            due=job.due,
             acks_late=job.acks_late,
             ignore_result=job.ignore_result,
             lost=0,
@@ -156,8 +247,12 @@ def calls_of(jobs: Iterable[NewJob], created: float, waiting: Collection[str]) -
             group_id=job.group_id,
             shape=job.shape,
             payload=job.payload,
+            expires=job.expires,
+            graph=job.graph,
+            options=job.options,
+            near="",
             inputs=(),
         )
         for job in jobs
-        if job.id not in waiting
+        if job.id not in waiting and not job.delay
     ]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import logging
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
+from dask_facade import current, signals
 from dask_facade.registry import tasks
 
 logger = logging.getLogger(__name__)
 _lock = threading.Lock()
 _prepared: set[str] = set()
+_begun: list[bool] = []
 
 
 def prepare(settings_module: str, paths: Iterable[str]) -> None:
@@ -32,12 +38,60 @@ def prepare(settings_module: str, paths: Iterable[str]) -> None:
             django.setup()
         tasks.discover()
         _prepared.add(settings_module)
+    signals.worker_process_init.send(None)
 
 
-def connection_closer(settings_module: str) -> Callable[[], None]:
-    """Return what closes database connections as Django does around a request."""
-    if not settings_module:
-        return lambda: None
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends a worker's signals, with what receivers of Celery's ask it."""
+
+    app: Any
+    hostname: str
+
+
+def begin(settings_module: str, paths: Iterable[str], hostname: str) -> None:
+    """Prepare a worker and send its signals, once in its process.
+
+    What a site's modules raise is logged: it is raised again for each call that wants them.
+    """
+    with _lock:
+        first, _begun[:] = not _begun, [True]
+    try:
+        prepare(settings_module, paths)
+    except Exception:  # the site's modules
+        logger.exception("this worker cannot run tasks")
+    if first:
+        sender = Sender(current.app() if current.has_app() else None, hostname)
+        signals.worker_init.send(sender)
+        signals.worker_ready.send(sender)
+        atexit.register(_end, sender)
+
+
+def _end(sender: Sender) -> None:
+    signals.worker_shutting_down.send(sender.hostname, sig="", how="Warm", exitcode=0)
+    signals.worker_process_shutdown.send(None, pid=os.getpid(), exitcode=0)
+    signals.worker_shutdown.send(sender)
+
+
+def find(settings_module: str, paths: Iterable[str], name: str) -> Any:
+    """Return the task of this name, in a process that is prepared for it."""
+    prepare(settings_module, paths)
+    return tasks.find(name)
+
+
+def setting(name: str) -> Any:
+    """Return one of the app's settings; None where there is no app, or it has none such."""
+    return getattr(current.app().conf, name, None) if current.has_app() else None
+
+
+def close_old_connections(settings_module: str) -> None:
+    """Close database connections as Django does around a request, in a prepared process."""
+    if settings_module:
+        _django_closer()()
+
+
+@functools.cache
+def _django_closer() -> Callable[[], None]:
     from django.db import close_old_connections
 
     return close_old_connections

@@ -44,10 +44,10 @@ def main_job(paths: Iterable[str]) -> Signature:
     return chord((measure.s(path) for path in paths), rank.s())
 
 
-def start_run(paths: Sequence[str]) -> AsyncResult:
-    """Submit the main job and remember it, both in one transaction."""
+def start_run(paths: Sequence[str], owner: Any = None) -> AsyncResult:
+    """Submit the main job and remember it, both in one transaction; its jobs are *owner*'s."""
     with transaction.atomic():
-        result = main_job(paths).delay()
+        result = main_job(paths).apply_async(user=owner)
         Run.objects.create(job_id=result.id, group_id=result.parent.id, files=len(paths))
     return result
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from codebase.endpoints import StartRun
+
 urlpatterns = [
     path("", include("codebase.urls")),
     path("admin/", admin.site.urls),
+    path("api/runs/", StartRun.as_view(), name="start-run"),
+    path("api/", include("dask_facade.api.urls")),
 ]

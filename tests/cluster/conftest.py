@@ -7,8 +7,10 @@ from django.db import connections
 from pytest_django import DjangoDbBlocker
 
 from dask_facade import DaskFacade, current
+from dask_facade.cluster.connection import close_all
 from dask_facade.ledger.orm import OrmStore
 from tests import settings
+from tests.cluster.deployment import Deployment
 from tests.cluster.processes import DispatcherProcess
 from tests.databases import require_database
 
@@ -62,3 +64,15 @@ def dispatcher(app: DaskFacade, environment: dict[str, str]) -> Iterator[Dispatc
         yield dispatcher
     finally:
         dispatcher.stop()
+
+
+@pytest.fixture
+def deployment() -> Iterator[Deployment]:
+    """A Dask cluster that the test may kill."""
+    deployment = Deployment()
+    try:
+        deployment.start()
+        yield deployment
+    finally:
+        close_all()
+        deployment.kill()

@@ -37,6 +37,14 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def command(process: psutil.Process) -> list[str]:
+    """Return the command line of a process; nothing of one that has ended."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
 class DispatcherProcess:
     """``manage.py dask_dispatcher``, as a site runs it."""
 
@@ -91,7 +99,7 @@ class DispatcherProcess:
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes of its local cluster."""
-        return [each for each in self.family() if "spawn_main" in " ".join(each.cmdline())]
+        return [each for each in self.family() if "spawn_main" in " ".join(command(each))]
 
     def wait(self, seconds: float = 30.0) -> int:
         """Return its exit status once it has ended."""
@@ -103,6 +111,16 @@ class DispatcherProcess:
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether it was ended by `kill`."""
+        return self._process.returncode == -signal.SIGKILL
+
+    def kill(self) -> None:
+        """End it as no process can help."""
+        self.signal(signal.SIGKILL)
+        self.wait()
 
     def stop(self) -> None:
         """End it in order, whatever became of it, and see that nothing is left."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from django.db import transaction
 
 from dask_facade import AsyncResult, shared_task
 
@@ -129,3 +134,31 @@ def process_id() -> int:
 @shared_task
 def get_within() -> Any:
     return AsyncResult("some-id").get(timeout=1)
+
+
+@shared_task(track_started=True)
+def text_when(path: str, size: int) -> str:
+    """Return a text once there is a file."""
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return "x" * size
+
+
+@shared_task
+def spawn_in_transactions() -> list[str]:
+    """Submit a job in a transaction that is committed, and one in another that is not."""
+    with transaction.atomic():
+        kept = add.delay(1, 1)
+    with suppress(ZeroDivisionError), transaction.atomic():
+        lost = add.delay(2, 2)
+        raise ZeroDivisionError
+    return [kept.id, lost.id]
+
+
+@shared_task
+def spawn_in_a_thread() -> str:
+    """Submit a job in a thread that knows of its job."""
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1) as pool:
+        job_id: str = pool.submit(context.run, add.delay, 3, 3).result().id
+    return job_id

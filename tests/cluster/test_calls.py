@@ -79,6 +79,15 @@ def test_a_bound_task_knows_its_job() -> None:
     }
 
 
+def test_a_result_tells_its_row_also_after_it_was_told_the_end() -> None:
+    result = tasks.add.apply_async((1, 2), queue="other")
+
+    result.get(timeout=20)
+
+    assert (result.name, result.queue, result.args) == ("tests.cluster.tasks.add", "other", "1, 2")
+    assert result.retries == 0
+
+
 def test_a_failure_raises_the_tasks_own_exception_and_keeps_its_traceback() -> None:
     result = tasks.fail.delay("no good")
 
@@ -321,9 +330,13 @@ class TestBadInput:
         with pytest.raises(EncodeError, match="a lock cannot be serialised"):
             tasks.unstorable.delay().get(timeout=20)
 
-    def test_a_result_that_is_too_large_fails_with_the_reason(self) -> None:
-        with pytest.raises(PayloadTooLarge, match=r"the result of tests\.cluster\.tasks\.huge"):
-            tasks.huge.delay().get(timeout=20)
+    def test_a_result_that_is_too_large_for_the_table_is_on_the_cluster(
+        self, app: DaskFacade
+    ) -> None:
+        result = tasks.huge.delay()
+
+        assert len(result.get(timeout=20)) == 17 * 2**20
+        assert app.store.fetch([result.id])[result.id].result is None
 
     def test_get_within_a_task_is_refused(self, app: DaskFacade) -> None:
         wait_for(lambda: app.client.connected, "a line")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 
 from dask_facade import DaskFacade, group
+from dask_facade.cluster import local
+from dask_facade.cluster.connection import connect
 from tests.cluster import tasks
-from tests.cluster.processes import ROOT, DispatcherProcess
+from tests.cluster.processes import ROOT, DispatcherProcess, command, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +123,52 @@ def test_a_database_without_the_tables_is_told_what_to_do(environment: dict[str,
 
 def test_a_cluster_without_workers_is_refused(environment: dict[str, str]) -> None:
     assert "--workers must be 1 or more" in refused("--workers", "0", **environment)
+
+
+@contextmanager
+def bound(port: int) -> Iterator[None]:
+    """Hold a port that may still be another process's."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        wait_for(lambda: is_bound(held, port), f"port {port} to be free")
+        held.listen()
+        yield
+
+
+def is_bound(held: socket.socket, port: int) -> bool:
+    try:
+        held.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
+
+
+def test_an_embedded_cluster_that_cannot_start_again_yet_is_started_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("dask_facade.cluster.local.RESTART_PAUSE", 0.1)
+
+    async def main() -> None:
+        cluster = local.LocalCluster(1)
+        await cluster.start()
+        ended: list[bool] = []
+        keeping = asyncio.ensure_future(cluster.keep(lambda: ended.append(True)))
+        try:
+            port = int(cluster.address.rpartition(":")[2])
+            (scheduler,) = [
+                each for each in psutil.Process().children() if "scheduler" in command(each)
+            ]
+            scheduler.kill()
+            with bound(port):
+                while "the scheduler ended as it started" not in caplog.text:
+                    assert not keeping.done()
+                    await asyncio.sleep(0.05)
+            client = await connect(cluster.address, 30)
+            await client.close()
+            assert not keeping.done()
+            assert ended == [True]
+        finally:
+            await cluster.close()
+            await asyncio.wait_for(keeping, 10)
+
+    asyncio.run(main())

@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 from dask_facade.ids import new_id
-from dask_facade.jobs import Batch, Claim, Edge, Job, NewJob, Release, Written
+from dask_facade.jobs import Batch, Claim, Job, Release, Written
 from dask_facade.ledger.store import Desk, JobStore
-from dask_facade.messages import Call, Outcome, Shape
-from dask_facade.states import SUCCESS
+from dask_facade.messages import Again, Call, Edge, NewJob, Outcome, Shape, pack_again
+from dask_facade.states import PENDING, RETRY, SUCCESS
 
 AT_ONCE = 0.0
 AHEAD = 2.0
@@ -28,13 +28,19 @@ def job(id: str = "", **fields: Any) -> NewJob:
             "priority": 0,
             "payload": b"j[[1,2],{}]",
             "preview": "1, 2",
-            "eta": None,
+            "due": None,
+            "expires": None,
+            "delay": 0.0,
             "acks_late": False,
             "ignore_result": False,
+            "graph": False,
+            "owner": "",
             "root_id": id,
             "parent_id": None,
             "group_id": None,
             "shape": Shape.NOTHING,
+            "options": b"",
+            "errbacks": b"",
             **fields,
         }
     )
@@ -56,6 +62,17 @@ def chord(size: int) -> tuple[list[NewJob], NewJob, list[Edge]]:
     return header, body, [edge(each, body, place) for place, each in enumerate(header)]
 
 
+def again(
+    delay: float = 0.0,
+    *,
+    options: bytes = b"",
+    becomes: Sequence[NewJob] = (),
+    jobs: Sequence[NewJob] = (),
+    edges: Sequence[Edge] = (),
+) -> bytes:
+    return pack_again(Again(delay, options, becomes, jobs, edges))
+
+
 def end(
     of: NewJob, state: str = SUCCESS, *, attempt: int = 1, hand: int = 1, **fields: Any
 ) -> Outcome:
@@ -67,6 +84,7 @@ def end(
         "started": now - 0.5,
         "finished": now,
         "runtime": 0.5,
+        "again": again() if state in (RETRY, PENDING) else b"",
     }
     return Outcome(id=of.id, attempt=attempt, hand=hand, state=state, **{**what, **fields})
 
@@ -89,15 +107,21 @@ class Led:
         self.submit(*jobs, edges=edges)
         self.take_up()
 
-    def take_up(
-        self, *, grace: float = AT_ONCE, horizon: float = AHEAD, limit: int = 1_000
-    ) -> list[str]:
-        return [call.id for call in self.calls(grace=grace, horizon=horizon, limit=limit)]
+    def take_up(self, **options: Any) -> list[str]:
+        return [call.id for call in self.calls(**options)]
 
-    def calls(
-        self, *, grace: float = AT_ONCE, horizon: float = AHEAD, limit: int = 1_000
-    ) -> list[Call]:
-        return list(self.desk.take_up(self.epoch, grace, horizon, limit))
+    def calls(self, **options: Any) -> list[Call]:
+        return list(self.taken(**options).ready)
+
+    def taken(
+        self,
+        *,
+        grace: float = AT_ONCE,
+        horizon: float = AHEAD,
+        limit: int = 1_000,
+        without: Sequence[str] = (),
+    ) -> Written:
+        return self.desk.take_up(self.epoch, grace, horizon, limit, without)
 
     def write(
         self,
@@ -105,8 +129,9 @@ class Led:
         outcomes: Sequence[Outcome] = (),
         releases: Sequence[Release] = (),
         claims: Sequence[Claim] = (),
+        left: Sequence[str] = (),
     ) -> Written:
-        batch = Batch(outcomes=list(outcomes), releases=list(releases), claims=list(claims))
+        batch = Batch(list(outcomes), list(releases), list(claims), list(left))
         return self.desk.write(self.epoch, batch)
 
     def claim(self, *jobs: NewJob, attempt: int = 1, hand: int = 1) -> Written:

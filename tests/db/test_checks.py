@@ -7,8 +7,13 @@ from django.core import checks
 from django.db import connections
 from django.test import override_settings
 
-from dask_facade.checks import check_ledger_database, check_settings
-from dask_facade.conf import LEDGER_ALIAS
+from dask_facade.checks import (
+    check_addresses,
+    check_deployment,
+    check_ledger_database,
+    check_routers,
+    check_settings,
+)
 
 GOOD = {
     "transaction_mode": "IMMEDIATE",
@@ -24,7 +29,7 @@ def found(monkeypatch):
 
     def check(engine, name="db.sqlite3", **options):
         database = {"ENGINE": engine, "NAME": name, "OPTIONS": options}
-        monkeypatch.setitem(connections.settings, LEDGER_ALIAS, database)
+        monkeypatch.setitem(connections.settings, "default", database)
         return [message.id.removeprefix("dask_facade.") for message in check_ledger_database(None)]
 
     return check
@@ -95,7 +100,7 @@ def test_a_database_that_is_made_for_tests_is_left_alone(found):
 
 def test_hints_name_the_options_to_write(monkeypatch):
     database = {"ENGINE": "django.db.backends.sqlite3", "NAME": "a", "OPTIONS": {}}
-    monkeypatch.setitem(connections.settings, LEDGER_ALIAS, database)
+    monkeypatch.setitem(connections.settings, "default", database)
 
     for message in check_ledger_database(None):
         for option in (*GOOD, *GOOD.values()):
@@ -113,6 +118,104 @@ def test_a_misspelt_setting_is_an_error():
 @override_settings(DASK_FACADE={})
 def test_good_settings_are_not_talked_about():
     assert check_settings(None) == []
+
+
+def test_a_misspelt_setting_is_told_with_the_one_that_was_meant():
+    with override_settings(DASK_FACADE={"LEDGER_DATABSE": "jobs"}):
+        (message,) = check_settings(None)
+
+    assert "did you mean 'LEDGER_DATABASE'?" in message.msg
+
+
+@pytest.fixture
+def two_databases(monkeypatch):
+    """A site whose jobs are in a database of their own."""
+    engine = "django.db.backends.postgresql"
+    database = {"ENGINE": engine, "NAME": "jobs", "OPTIONS": {}}
+    monkeypatch.setitem(connections.settings, "jobs", database)
+    with override_settings(DASK_FACADE={"LEDGER_DATABASE": "jobs"}):
+        yield
+
+
+def test_a_ledger_in_a_database_that_is_none_is_an_error():
+    with override_settings(DASK_FACADE={"LEDGER_DATABASE": "defalt"}):
+        (message,) = check_ledger_database(None)
+
+    assert message.id == "dask_facade.E003"
+    assert "did you mean 'default'?" in message.msg
+
+
+def test_the_ledgers_own_database_is_the_one_that_is_checked(two_databases, monkeypatch):
+    monkeypatch.setitem(connections.settings["jobs"], "ENGINE", "django.db.backends.mysql")
+
+    (message,) = check_ledger_database(None)
+
+    assert message.id == "dask_facade.E001"
+    assert "'jobs'" in message.msg
+
+
+def test_a_ledger_elsewhere_needs_a_router(two_databases):
+    (message,) = check_routers(None)
+
+    assert message.id == "dask_facade.E004"
+    assert "looks for jobs in 'default'" in message.msg
+    assert "dask_facade.routers.LedgerRouter" in message.hint
+    assert "--database=jobs" in message.hint
+
+
+@override_settings(DATABASE_ROUTERS=["dask_facade.routers.LedgerRouter"])
+def test_the_ledgers_router_passes(two_databases):
+    assert check_routers(None) == []
+
+
+class Keeper:
+    """A site's router that lets nothing migrate."""
+
+    def allow_migrate(self, db, app_label, **hints):
+        return False
+
+
+@override_settings(DATABASE_ROUTERS=["tests.db.test_checks.Keeper"])
+def test_a_router_that_keeps_the_tables_out_is_an_error():
+    (message,) = check_routers(None)
+
+    assert message.id == "dask_facade.E004"
+    assert "out of 'default'" in message.msg
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({}, []),
+        ({"SCHEDULER_ADDRESS": "tcp://127.0.0.1:8786"}, []),
+        ({"SCHEDULER_ADDRESS": "tcp://dask:8786"}, ["SCHEDULER_ADDRESS"]),
+        ({"DISPATCHER_HOST": "localhost"}, []),
+        ({"DISPATCHER_HOST": "0.0.0.0"}, ["DISPATCHER_HOST"]),
+        ({"DISPATCHER_HOST": "0.0.0.0", "ALLOW_INSECURE_CLUSTER": True}, []),
+        ({"DISPATCHER_HOST": "0.0.0.0", "WORKERZ": 1}, []),  # that is told first
+    ],
+)
+def test_addresses_beyond_this_machine_are_errors(values, named):
+    with override_settings(DASK_FACADE=values):
+        messages = check_addresses(None)
+
+    assert [message.id for message in messages] == ["dask_facade.E005"] * len(named)
+    for message, name in zip(messages, named, strict=True):
+        assert name in message.msg
+        assert "ALLOW_INSECURE_CLUSTER" in message.msg
+        assert message.hint
+
+
+def test_an_open_cluster_is_told_of_where_the_site_is_deployed():
+    with override_settings(DASK_FACADE={"ALLOW_INSECURE_CLUSTER": True}):
+        (message,) = check_deployment(None)
+    with override_settings(DASK_FACADE={}):
+        nothing = check_deployment(None)
+
+    assert message.id == "dask_facade.W004"
+    assert message.hint
+    assert nothing == []
+    assert check_deployment not in checks.registry.registry.get_checks()
 
 
 def test_the_checks_run_without_a_database_being_named():

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from django.test import override_settings
 
-from dask_facade.conf import Settings, get_settings
+from dask_facade.conf import Settings, get_settings, ledger_database
 from dask_facade.exceptions import ImproperlyConfigured
 from dask_facade.line import FRAME_LIMIT
 
@@ -42,8 +42,42 @@ def test_the_defaults_pass_their_own_check():
 
 
 def test_an_unknown_setting_is_named_with_those_there_are():
-    with pytest.raises(ImproperlyConfigured, match=r"no setting 'WORKER'; it has .*WORKERS"):
-        Settings.read({"WORKER": 1})
+    with pytest.raises(ImproperlyConfigured, match=r"no setting 'COLOUR'; it has .*WORKERS"):
+        Settings.read({"COLOUR": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("WORKER", "WORKERS"),
+        ("workers", "WORKERS"),
+        ("SCHEDULER_ADRESS", "SCHEDULER_ADDRESS"),
+        ("RESULT_STORE_LIMITS", "RESULT_STORE_LIMIT"),
+    ],
+)
+def test_a_misspelt_setting_is_answered_with_the_one_that_was_meant(name, setting):
+    with pytest.raises(ImproperlyConfigured, match=rf"'{name}': did you mean '{setting}'\?"):
+        Settings.read({name: 1})
+
+
+def test_what_is_stored_at_once_is_no_more_than_what_is_stored():
+    with pytest.raises(ImproperlyConfigured, match=r"RESULT_INLINE_LIMIT'\] is 2,000.* 1,000"):
+        Settings.read({"RESULT_INLINE_LIMIT": 2000, "RESULT_STORE_LIMIT": 1000})
+
+
+@pytest.mark.parametrize(
+    ("values", "alias"),
+    [
+        ({}, "default"),
+        ({"LEDGER_DATABASE": "jobs"}, "jobs"),
+        ({"LEDGER_DATABASE": "jobs", "WORKERZ": 1}, "jobs"),
+        ({"LEDGER_DATABASE": 7}, "default"),
+        ("no dict", "default"),
+    ],
+)
+def test_the_ledgers_database_is_known_whatever_else_is_wrong(values, alias):
+    with override_settings(DASK_FACADE=values):
+        assert ledger_database() == alias
 
 
 @pytest.mark.parametrize("values", [None, [], "WORKERS", 5])
@@ -93,6 +127,7 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(name, value):
         ("MAX_LOST", 0),
         ("DISPATCHER_PORT", -1),
         ("DISPATCHER_PORT", 65_536),
+        ("RESULT_INLINE_LIMIT", -1),
         ("RESULT_STORE_LIMIT", 0),
         ("RESULT_STORE_LIMIT", FRAME_LIMIT),  # a line must carry it, with what is around it
         ("ADVERTISE_ADDRESS", "host"),
@@ -118,6 +153,7 @@ def test_a_value_that_cannot_work_is_refused_by_name(name, value):
         ("SCHEDULER_ADDRESS", None),
         ("ADVERTISE_ADDRESS", "dispatcher.shop:8700"),
         ("ADVERTISE_ADDRESS", "[::1]:8700"),
+        ("RESULT_INLINE_LIMIT", 0),
         ("RESULT_STORE_LIMIT", 32 * 2**20),
     ],
 )

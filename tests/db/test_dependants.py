@@ -7,8 +7,7 @@ import itertools
 import pytest
 
 from dask_facade.exceptions import ChordError
-from dask_facade.jobs import Edge
-from dask_facade.messages import Shape
+from dask_facade.messages import Edge, Shape
 from dask_facade.serialization import NONE, load_exception
 from dask_facade.states import FAILURE, PENDING, RECEIVED, REVOKED, SUCCESS
 from tests.db.plans import chain, chord, edge, end, failed, job, ready
@@ -239,7 +238,7 @@ def test_a_child_with_an_eta_waits_for_it_too(ledger):
     parent, child = job(), job()
     ledger.submit(parent)
     eta = ledger.fetch(parent).created.replace(year=2100)
-    child = child._replace(eta=eta)
+    child = child._replace(due=eta.timestamp())
     ledger.submit(child, edges=[edge(parent, child)])
 
     written = ledger.run(parent)
@@ -252,20 +251,20 @@ def test_a_child_with_an_eta_waits_for_it_too(ledger):
 def test_a_child_whose_eta_was_near_first_is_ready_with_its_parent(ledger):
     parent = job()
     ledger.submit(parent)
-    child = job(eta=ledger.fetch(parent).created)
+    child = job(due=ledger.fetch(parent).created.timestamp())
     ledger.submit(child, edges=[edge(parent, child)])
     ledger.take_up()
 
     (call,) = ledger.run(parent).ready
 
     assert call.id == child.id
-    assert call.due == pytest.approx(child.eta.timestamp(), abs=1e-5)
+    assert call.due == pytest.approx(child.due, abs=1e-5)
 
 
 def test_a_failure_does_not_wait_for_an_eta(ledger):
     parent = job()
     ledger.submit(parent)
-    child = job(eta=ledger.fetch(parent).created.replace(year=2100))
+    child = job(due=ledger.fetch(parent).created.replace(year=2100).timestamp())
     ledger.submit(child, edges=[edge(parent, child)])
 
     assert failed(ledger.run(parent, state=FAILURE)) == [child.id]

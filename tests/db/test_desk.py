@@ -173,7 +173,7 @@ def test_an_idle_leader_does_not_lock_the_database(orm_ledger, alias):
         OrmStore(alias).submit([job()], [], lambda created: None)
 
         assert orm_ledger.take_up() == []
-        assert list(orm_ledger.desk.take_requests(orm_ledger.epoch, 10)) == []
+        assert list(orm_ledger.desk.requests(orm_ledger.epoch, 10)) == []
 
 
 @on_sqlite

@@ -10,7 +10,8 @@ import pytest
 from dask_facade.exceptions import LeadershipLost, LedgerBusy
 from dask_facade.jobs import Batch
 from dask_facade.ledger.orm import OrmStore
-from dask_facade.states import PENDING, RECEIVED
+from dask_facade.messages import Spawn, Update
+from dask_facade.states import PENDING, RECEIVED, STARTED
 from tests.db.plans import claim, edge, end, job
 
 
@@ -85,7 +86,15 @@ def writes(ledger, work):
         "write nothing": lambda: desk.write(old, Batch()),
         "take up": lambda: desk.take_up(old, 0, 2, 10),
         "forget taken": lambda: desk.forget_taken(old),
-        "take requests": lambda: desk.take_requests(old, 10),
+        "announce": lambda: desk.announce(old, "tcp://s:1"),
+        "requests": lambda: desk.requests(old, 10),
+        "drop requests": lambda: desk.drop_requests(old, [1]),
+        "spawn": lambda: desk.spawn(old, [Spawn(1, False, running.id, 1, 1, [job()], [])]),
+        "update": lambda: desk.update(old, [Update(running.id, 1, 1, STARTED, b"", "")]),
+        "revoke": lambda: desk.revoke(old, [waiting.id], "revoked"),
+        "reopen": lambda: desk.reopen(old, [waiting.id]),
+        "forget": lambda: desk.forget(old, [waiting.id]),
+        "pause": lambda: desk.pause(old, "slow", paused=True),
     }
 
 
@@ -103,8 +112,10 @@ def test_a_stale_epoch_writes_nothing_anywhere(ledger):
         assert ledger.store.lease() == rival, name
         assert ledger.store.fetch([running.id, waiting.id]) == before, name
 
-    assert [call.id for call in ledger.desk.take_up(rival.epoch, 0, 2, 10)] == [waiting.id]
-    assert ledger.desk.take_requests(rival.epoch, 10) == [("revoke", waiting.id, {})]
+    assert [call.id for call in ledger.desk.take_up(rival.epoch, 0, 2, 10).ready] == [waiting.id]
+    ((_, *asked),) = ledger.desk.requests(rival.epoch, 10)
+    assert asked == ["revoke", waiting.id, {}]
+    assert ledger.desk.paused() == set()
 
 
 def test_a_stale_epoch_writes_nothing_of_a_chain(ledger):

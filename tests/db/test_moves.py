@@ -6,6 +6,7 @@ import pytest
 
 from dask_facade.exceptions import LedgerRefused
 from dask_facade.jobs import Release
+from dask_facade.messages import Edge
 from dask_facade.states import (
     ALL_STATES,
     FAILURE,
@@ -18,7 +19,7 @@ from dask_facade.states import (
     STARTED,
     SUCCESS,
 )
-from tests.db.plans import aware, claim, end, job
+from tests.db.plans import again, aware, claim, end, job
 
 # How a job is brought into a state that the desk writes, and its attempt and hand there.
 REACHED = {PENDING: (1, 0), RECEIVED: (1, 1), RETRY: (2, 1), **dict.fromkeys(READY_STATES, (1, 1))}
@@ -35,7 +36,7 @@ def job_in(ledger, state):
     return made
 
 
-@pytest.mark.parametrize("after", sorted(READY_STATES | {RETRY}))
+@pytest.mark.parametrize("after", sorted(READY_STATES | {RETRY, PENDING}))
 @pytest.mark.parametrize("before", sorted(REACHED))
 def test_an_outcome_moves_a_job_only_as_the_table_allows(ledger, before, after):
     made = job_in(ledger, before)
@@ -72,7 +73,7 @@ def test_a_release_moves_a_job_only_as_the_table_allows(ledger, before):
     assert ledger.states(made) == [PENDING if allowed else before]
 
 
-@pytest.mark.parametrize("state", sorted(ALL_STATES - READY_STATES - {RETRY}))
+@pytest.mark.parametrize("state", sorted(ALL_STATES - READY_STATES - {RETRY, PENDING}))
 def test_no_outcome_is_in_a_state_that_is_no_end(ledger, state):
     made = job_in(ledger, RECEIVED)
 
@@ -213,21 +214,6 @@ def test_a_mixed_batch_says_what_moved_in_its_order(ledger):
     assert (written.failed, written.ready) == ((), ())
 
 
-def test_a_retry_is_the_next_attempt_due_when_its_outcome_says(ledger):
-    made = job_in(ledger, RECEIVED)
-    now = ledger.fetch(made).created.timestamp()
-
-    ledger.end(made, state=RETRY, finished=now + 100)
-
-    row = ledger.fetch(made)
-    assert (row.state, row.attempt, row.finished) == (RETRY, 2, None)
-    assert row.eta.timestamp() == pytest.approx(now + 100, abs=1e-5)
-    assert ledger.take_up() == []
-    (call,) = ledger.calls(horizon=200)
-    assert (call.id, call.attempt, call.hand) == (made.id, 2, 1)
-    assert ledger.claim(made, attempt=2, hand=2).claimed == ((made.id, 2),)
-
-
 @pytest.mark.parametrize(
     "fields",
     [
@@ -240,6 +226,18 @@ def test_a_retry_is_the_next_attempt_due_when_its_outcome_says(ledger):
         {"finished": float("nan")},
         {"started": 1e15},
         {"started": "soon"},
+        {"key": "k" * 256},
+        {"key": "a\0b"},
+        {"key": "k", "size": -1},
+        {"state": RETRY, "again": b""},
+        {"state": PENDING, "again": b"\x90"},
+        {"state": RETRY, "again": again(delay=-1)},
+        {"state": RETRY, "again": again(delay=float("inf"))},
+        {"state": PENDING, "again": again(becomes=[job(), job()])},
+        {"state": PENDING, "again": again(jobs=[job("a\0b")])},
+        {"state": PENDING, "again": again(jobs=[job(priority=2**31)])},
+        {"state": PENDING, "again": again(becomes=[job(queue="q" * 256)])},
+        {"state": PENDING, "again": again(edges=[Edge("a", "", 0, True)])},
     ],
 )
 def test_what_cannot_be_kept_is_refused_with_all_of_its_batch(ledger, fields):

@@ -20,19 +20,33 @@ INDEXES = {
     "inputs_of": "dask_facade_edge_child",
     "slice_of_inputs": "dask_facade_edge_child",
     "count_inputs": "dask_facade_edge_child",
+    "nearest": "dask_facade_edge_child",
+    "take_no_more": "dask_facade_edge_child",
+    "failed_by": "dask_facade_edge_parent",
+    "needed": "dask_facade_edge_parent",
+    "ended": "job_",
+    "forget_edges": "dask_facade_edge_child",
     "waiting": "job_",  # the index of the primary key
     "ends": "job_",
+    "known": "job_",
+    "errbacks": "job_",
+    "errors_of": "job_",
+    "unsuccessful": "job_",
+    "reopen": "job_",
+    "forget": "job_",
+    "leave": "job_",
 }
 
 
 def parameters(session, name):
     ids = session.among(["a", "b"])
     return {
-        "new": (session.at(0), 10),
-        "due": (session.at(2), 10),
-        "peek": (1, session.at(0), session.at(2)),
+        "new": (session.at(0), ids, 10),
+        "due": (session.at(2), ids, 10),
+        "peek": (1, session.at(0), ids, session.at(2), ids),
         "slice_of_inputs": ("a", 10, 0, 100),
         "count_inputs": ("a",),
+        "reopen": (session.at(0), ids),
         "forget_taken": (),
         "in_flight": (),
     }.get(name, (ids,))
@@ -87,11 +101,15 @@ def test_a_statement_of_the_leader_goes_by_its_index(ledger, alias, name):
 
 
 MOVES = {
-    "sqlite": [*sqlite._END.values(), sqlite._RETRY, sqlite._RELEASE, sqlite._CLAIM],
+    "sqlite": [
+        *(*sqlite._END.values(), *sqlite._GO_ON.values(), sqlite._START, sqlite._SAY),
+        *(sqlite._RELEASE, sqlite._CLAIM, sqlite._SET_OPEN, sqlite._BEGIN_DELAY),
+    ],
     "postgresql": [
         *(move.format(fence="") for move in (postgresql._END, postgresql._RELEASE)),
-        *(postgresql._CLAIM.format(fence=""), postgresql._RETRY, postgresql._LOWER),
-        *(postgresql._SET_OPEN, postgresql._alone(False, True, True)),
+        *(postgresql._CLAIM.format(fence=""), postgresql._GO_ON, postgresql._LOWER),
+        *(postgresql._UPDATE, postgresql._SET_OPEN, postgresql._BEGIN_DELAYS),
+        postgresql._alone(False, False, True, True),
     ],
 }
 
@@ -115,6 +133,8 @@ def test_what_moves_a_job_finds_it_by_its_id(ledger, alias):
         orm._COUNT_STATES,
         "SELECT id FROM dask_facade_job WHERE group_id = %s ORDER BY created",
         "SELECT id FROM dask_facade_job WHERE state = %s ORDER BY created DESC LIMIT 50",
+        "SELECT id, group_id FROM dask_facade_job WHERE parent_id = %s",
+        "SELECT id FROM dask_facade_job WHERE owner = %s AND owner > '' ORDER BY id DESC LIMIT 50",
     ],
 )
 def test_what_readers_ask_for_goes_by_an_index(ledger, alias, statement):
@@ -128,6 +148,10 @@ def test_what_readers_ask_for_goes_by_an_index(ledger, alias, statement):
         if vendor == "postgresql":
             cursor.execute("RESET enable_seqscan")
 
-    index = "dask_facade_state" if "state = " in statement else "dask_facade_group"
+    (index,) = [
+        f"dask_facade_{name}"
+        for name in ("group", "state", "parent", "owner")
+        if f"{name} = " in statement or f"{name}_id = " in statement
+    ]
     assert any(index in step for step in steps), steps
     assert not any("TEMP B-TREE FOR ORDER" in step for step in steps), steps

@@ -23,7 +23,7 @@ def test_a_submitted_job_is_read_back_as_it_was_written(store):
         queue="slow",
         priority=7,
         preview="'é', x=1",
-        eta=eta,
+        due=eta.timestamp(),
         ignore_result=True,
         root_id="root",
         parent_id="parent",
@@ -69,7 +69,7 @@ def test_a_plan_without_jobs_is_submitted_like_any_other(store):
 def test_an_eta_in_another_zone_is_the_same_moment(store):
     eta = datetime(2031, 1, 1, 12, tzinfo=UTC)
     there = eta.astimezone(ZoneInfo("Asia/Kolkata"))
-    one, other = job(eta=there), job(eta=there)
+    one, other = job(due=there.timestamp()), job(due=there.timestamp())
 
     store.submit([one], [], lambda created: None)
     store.submit([other, job()], [], lambda created: None)
@@ -140,6 +140,9 @@ def test_every_field_reaches_the_runner(ledger):
         parent_id="parent",
         group_id="group",
         shape=Shape.NOTHING,
+        expires=2e9 + 0.25,
+        graph=True,
+        options=b"joptions",
     )
     ledger.submit(written)
 
@@ -147,7 +150,8 @@ def test_every_field_reaches_the_runner(ledger):
 
     assert call._replace(created=0.0) == (
         *(written.id, written.task, 1, 0, "slow", 3, 0.0, None, True, True, 0),
-        *("root", "parent", "group", Shape.NOTHING, bytes(range(256)), (), False),
+        *("root", "parent", "group", Shape.NOTHING, bytes(range(256))),
+        *(2e9 + 0.25, True, b"joptions", "", (), False),
     )
     assert call.created == pytest.approx(ledger.fetch(written).created.timestamp(), abs=1e-5)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import time
 
 import pytest
 
+from dask_facade.jobs import PAUSE, REVOKE
 from dask_facade.messages import Shape
 from dask_facade.states import PENDING, RECEIVED
 from tests.db.plans import chain, chord, edge, job, ready
@@ -40,18 +41,18 @@ def test_a_row_claimed_by_its_hint_is_not_taken_up(ledger):
 
 @pytest.mark.parametrize(("ahead", "taken"), [(-10, True), (1, True), (60, False)])
 def test_a_row_with_an_eta_is_taken_up_when_that_is_near(ledger, ahead, taken):
-    made = job(eta=datetime.now(UTC) + timedelta(seconds=ahead))
+    made = job(due=time.time() + ahead)
     ledger.submit(made)
 
     calls = ledger.calls(grace=60, horizon=2)
 
     assert [call.id for call in calls] == [made.id] * taken
-    assert all(call.due == pytest.approx(made.eta.timestamp(), abs=1e-5) for call in calls)
+    assert all(call.due == pytest.approx(made.due, abs=1e-5) for call in calls)
 
 
 def test_better_priorities_come_first_then_older_rows(ledger):
     old = [job(priority=0), job(priority=9), job(priority=0)]
-    due = job(priority=5, eta=datetime.now(UTC) - timedelta(days=1))
+    due = job(priority=5, due=time.time() - 86_400)
     new = [job(priority=9), job(priority=-1)]
     ledger.submit(*old)
     ledger.submit(due)
@@ -63,7 +64,7 @@ def test_better_priorities_come_first_then_older_rows(ledger):
 
 def test_no_more_are_taken_up_than_asked_for(ledger):
     jobs = [job(priority=-place) for place in range(5)]
-    due = job(priority=-1, eta=datetime.now(UTC) - timedelta(days=1))
+    due = job(priority=-1, due=time.time() - 86_400)
     ledger.submit(*jobs, due)
 
     assert ledger.take_up(limit=2) == [jobs[0].id, jobs[1].id]
@@ -167,15 +168,62 @@ def test_a_list_of_no_results_has_no_inputs(ledger):
     assert ledger.desk.inputs(body.id, 0, 1_000) == ([], 0)
 
 
-def test_requests_are_taken_once_oldest_first(ledger):
-    ledger.store.request("revoke", "a", {"terminate": True})
-    ledger.store.request("pause", "", {"queue": "slow"})
-    ledger.store.request("revoke", "b", {})
+def test_requests_are_told_oldest_first_until_they_are_dropped(ledger):
+    ledger.store.request(REVOKE, "a", {"terminate": True})
+    ledger.store.request(PAUSE, "slow", {})
+    ledger.store.request(REVOKE, "b", {})
 
-    take = ledger.desk.take_requests
-    assert take(ledger.epoch, 2) == [
-        ("revoke", "a", {"terminate": True}),
-        ("pause", "", {"queue": "slow"}),
+    desk, epoch = ledger.desk, ledger.epoch
+    first = desk.requests(epoch, 2)
+    assert [asked[1:] for asked in first] == [
+        (REVOKE, "a", {"terminate": True}),
+        (PAUSE, "slow", {}),
     ]
-    assert list(take(ledger.epoch, 2)) == [("revoke", "b", {})]
-    assert list(take(ledger.epoch, 2)) == []
+    assert desk.requests(epoch, 2) == first  # they stay
+    desk.drop_requests(epoch, [asked.number for asked in first])
+    ((number, *third),) = desk.requests(epoch, 2)
+    assert third == [REVOKE, "b", {}]
+    desk.drop_requests(epoch, [number, *(asked.number for asked in first)])
+    assert list(desk.requests(epoch, 2)) == []
+
+
+# Queues that are left out, and what is left
+
+
+def test_rows_of_some_queues_are_left_out_and_hold_no_others_back(ledger):
+    before = time.time() - 86_400
+    mail = [job(queue="mail", priority=9), job(queue="mail", due=before)]
+    other, due = job(), job(due=before)
+    ledger.submit(*mail, other, due)
+
+    first = ledger.taken(limit=1, without=["mail"])
+    second = ledger.taken(without=["mail"])
+
+    assert sorted([*ids(first), *ids(second)]) == sorted([other.id, due.id])
+    assert ledger.taken(without=["mail", "celery"]).seen == 0
+    assert sorted(ledger.take_up()) == sorted(each.id for each in mail)
+
+
+def test_rows_that_wait_for_others_are_seen(ledger):
+    steps, edges = chain(3)
+    ledger.submit(*steps, edges=edges)
+
+    assert ledger.taken(limit=2).seen == 2
+    assert ledger.taken(limit=2).seen == 1
+    assert ledger.taken(limit=2).seen == 0
+
+
+def test_what_is_left_is_taken_up_again(ledger):
+    left, taken, handed, waiting = job(), job(), job(), job()
+    ledger.submitted(left, taken, handed, waiting, edges=[edge(taken, waiting)])
+    ledger.claim(handed)
+
+    ledger.write(left=[left.id, handed.id, waiting.id, "unknown"])
+
+    assert ledger.take_up() == [left.id]
+    assert ready(ledger.run(taken)) == [waiting.id]
+    assert ledger.states(handed) == [RECEIVED]
+
+
+def ids(written):
+    return [call.id for call in written.ready]

@@ -9,28 +9,48 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from dask_facade.jobs import Edge, Release
+from dask_facade.exceptions import LedgerRefused
+from dask_facade.jobs import Release
 from dask_facade.ledger.memory import MemoryStore
 from dask_facade.ledger.orm import OrmStore
-from dask_facade.messages import Shape
-from dask_facade.states import READY_STATES, RETRY, SUCCESS
-from tests.db.plans import Led, claim, end, job
+from dask_facade.messages import Edge, Shape, Spawn, Update, pack_jobs
+from dask_facade.states import FAILURE, PENDING, READY_STATES, RETRY, STARTED, SUCCESS
+from tests.db.plans import Led, again, claim, end, job
 
-PAST, FUTURE = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-ETAS = st.sampled_from([None, None, None, PAST, FUTURE])
-SHAPES = st.sampled_from([Shape.NOTHING, Shape.FIRST, Shape.LIST])
-ENDS = st.sampled_from([SUCCESS, SUCCESS, SUCCESS, *sorted(READY_STATES), RETRY])
+PAST = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+FUTURE = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
+TIMES = st.sampled_from([None, None, None, PAST, FUTURE])
+DELAYS = st.sampled_from([0.0, 0.0, 0.0, 0.5, 1_000.0])
+SHAPES = st.sampled_from(
+    [
+        *(Shape.NOTHING, Shape.FIRST, Shape.LIST),
+        *(Shape.FIRST | Shape.REFERENCES, Shape.REFERENCES),
+    ]
+)
+ENDS = st.sampled_from([SUCCESS, SUCCESS, SUCCESS, FAILURE, *sorted(READY_STATES), RETRY, PENDING])
+KEPT = st.sampled_from([{}, {}, {"key": "k1", "size": 7}, {"key": "k2", "size": 9, "result": None}])
 FEW = st.integers(0, 4)
 
 
+def told(calls):
+    """Calls, but for what no two ledgers share: their own times, and which is ready first."""
+    return sorted(
+        repr(
+            call._replace(
+                created=0.0, due=call.due if call.due in (PAST, FUTURE) else call.due and 0
+            )
+        )
+        for call in calls
+    )
+
+
 def comparable(written):
-    """What a batch changed, but for what no two ledgers share: times, and which is ready first."""
     return (
         written.outcomes,
         [outcome._replace(finished=0.0) for outcome in written.failed],
         written.released,
         written.claimed,
-        sorted(call._replace(created=0.0) for call in written.ready),
+        told(written.ready),
     )
 
 
@@ -39,7 +59,7 @@ def make_machine(alias, desk):
         @initialize()
         def begin(self):
             with connections[alias].cursor() as cursor:
-                for table in ("job", "edge", "request", "lease"):
+                for table in ("job", "edge", "request", "lease", "queue"):
                     cursor.execute(f"DELETE FROM dask_facade_{table}")
             memory = MemoryStore()
             self.twins = [Led(memory, memory.open_desk()), Led(OrmStore(alias), desk)]
@@ -48,48 +68,138 @@ def make_machine(alias, desk):
 
         def both(self, act):
             """Do the same to both ledgers; return what both say."""
-            mine, its = (act(twin) for twin in self.twins)
+            mine, its = (refused_or(act, twin) for twin in self.twins)
             assert mine == its
             return mine
 
+        def rows(self):
+            return self.twins[0].store._tables.rows
+
+        def known(self):
+            """The jobs that have a row."""
+            return [made for made in self.jobs if made.id in self.rows()]
+
         def some(self, data):
-            return data.draw(st.lists(st.sampled_from(self.jobs), max_size=6)) if self.jobs else []
+            jobs = self.known()
+            return data.draw(st.lists(st.sampled_from(jobs), max_size=6)) if jobs else []
 
         def place(self, made):
             """The attempt and hand of a job, as memory has them."""
-            row = self.twins[0].store._tables.rows[made.id]
+            row = self.rows()[made.id]
             return row.attempt, row.hand
 
-        @rule(data=st.data(), size=st.integers(1, 4))
-        def submit(self, data, size):
+        def plan(self, data, size, *, parent_id=None):
+            """New jobs, and edges to them from each other and from older ones."""
             self.plans += 1
             jobs, edges = [], []
             for number in range(size):
+                errbacks = [
+                    job(f"errback-{data.draw(FEW)}", shape=Shape.ERROR, delay=data.draw(DELAYS))
+                    for _ in range(data.draw(st.sampled_from([0, 0, 1, 2])))
+                ]
                 made = job(
                     f"{self.plans}-{number}",
                     priority=data.draw(st.integers(0, 2)),
-                    eta=data.draw(ETAS),
+                    due=data.draw(TIMES),
+                    expires=data.draw(TIMES),
+                    delay=data.draw(DELAYS),
                     shape=data.draw(SHAPES),
+                    parent_id=parent_id,
                     group_id=f"group-{self.plans % 2}",
+                    ignore_result=data.draw(st.booleans()),
+                    errbacks=pack_jobs(errbacks),
                 )
-                parents = [*self.jobs, *jobs]
+                parents = [*self.known(), *jobs]
                 for position in range(data.draw(FEW) if parents else 0):
                     parent = data.draw(st.sampled_from(parents))
-                    takes = made.shape == Shape.LIST or (
-                        made.shape == Shape.FIRST and position == 0
-                    )
+                    takes = bool(made.shape) and (made.shape != Shape.FIRST or position == 0)
                     edges.append(Edge(parent.id, made.id, position, takes))
                 jobs.append(made)
-            self.both(lambda twin: twin.submit(*jobs, edges=edges))
+                self.jobs += [each for each in errbacks if each not in self.jobs]
             self.jobs += jobs
+            return jobs, edges
+
+        def going_on(self, data):
+            """How a job goes on: mostly as it is, else as another with jobs beside it."""
+            delay = data.draw(DELAYS)
+            if data.draw(st.booleans()):
+                return {"again": again(delay, options=b"jagain")}
+            jobs, edges = self.plan(data, data.draw(st.integers(0, 2)))
+            if self.known() and data.draw(st.sampled_from([False] * 4 + [True])):
+                jobs = [*jobs, self.known()[0]]  # its id is taken
+            becomes = [job(task="another", shape=Shape.LIST, expires=FUTURE, options=b"jother")]
+            return {"again": again(delay, becomes=becomes, jobs=jobs, edges=edges)}
+
+        def end(self, data, made, attempt, hand):
+            state = data.draw(ENDS)
+            fields = {"attempt": attempt, "hand": hand, "started": 1e9 - 1, "finished": 1e9}
+            if state in (RETRY, PENDING):
+                return end(made, state, **fields, **self.going_on(data))
+            if state == SUCCESS:
+                fields |= {
+                    **data.draw(KEPT),
+                    "cut": data.draw(st.sampled_from([False] * 5 + [True])),
+                }
+            return end(made, state, **fields)
+
+        @rule(data=st.data(), size=st.integers(1, 4))
+        def submit(self, data, size):
+            jobs, edges = self.plan(data, size)
+            self.both(lambda twin: twin.submit(*jobs, edges=edges))
+
+        @rule(data=st.data(), size=st.integers(1, 2), again=st.booleans())
+        def spawn(self, data, size, again):
+            if not self.known():
+                return
+            parent = data.draw(st.sampled_from(self.known()))
+            jobs, edges = self.plan(data, size, parent_id=parent.id)
+            if data.draw(st.booleans()):
+                jobs = [*jobs, *self.some(data)[:1]]
+            said = Spawn(1, again, parent.id, *self.place(parent), jobs, edges)
+            self.both(
+                lambda twin: [
+                    answer._replace(created=bool(answer.created))
+                    for answer in twin.desk.spawn(twin.epoch, [said, said._replace(again=True)])
+                ]
+            )
+
+        @rule(data=st.data())
+        def update(self, data):
+            updates = [
+                Update(made.id, *self.place(made), state, b"jmeta" if state else b"", "said")
+                for made in self.some(data)
+                for state in data.draw(st.lists(st.sampled_from([STARTED, "PROGRESS"]), max_size=2))
+            ]
+            self.both(lambda twin: twin.desk.update(twin.epoch, updates))
 
         @rule()
         def take_up(self):
-            self.both(lambda twin: sorted(call._replace(created=0.0) for call in twin.calls()))
+            self.both(lambda twin: comparable(twin.taken()))
 
         @rule()
-        def forget(self):
+        def forget_taken(self):
             self.both(lambda twin: twin.desk.forget_taken(twin.epoch))
+
+        @rule(data=st.data())
+        def revoke(self, data):
+            ids = [*(made.id for made in self.some(data)[:2]), "nobody"]
+
+            def act(twin):
+                written, unknown = twin.desk.revoke(twin.epoch, ids, "revoked")
+                outcomes = tuple(each._replace(finished=0.0) for each in written.outcomes)
+                return comparable(written)[1:], outcomes, unknown
+
+            self.both(act)
+
+        @rule(data=st.data())
+        def reopen(self, data):
+            ids = [made.id for made in self.some(data)]
+            self.both(lambda twin: twin.desk.reopen(twin.epoch, ids))
+
+        @rule(data=st.data())
+        def forget(self, data):
+            ids = [made.id for made in self.some(data)[:2]]
+            self.both(lambda twin: twin.desk.forget(twin.epoch, ids))
 
         @rule(data=st.data())
         def write(self, data):
@@ -97,9 +207,7 @@ def make_machine(alias, desk):
             outcomes, releases, claims = [], [], []
             for made in self.some(data):
                 attempt, hand = self.place(made)
-                state = data.draw(ENDS)
-                hand = max(hand + data.draw(off), 0)
-                outcomes.append(end(made, state, attempt=attempt, hand=hand, finished=1e9))
+                outcomes.append(self.end(data, made, attempt, max(hand + data.draw(off), 0)))
             for made in self.some(data):
                 attempt, hand = self.place(made)
                 releases.append(Release(made.id, attempt, hand, data.draw(FEW)))
@@ -124,10 +232,15 @@ def make_machine(alias, desk):
             ]
             self.both(lambda twin: comparable(twin.write(claims=claims)))
             ends = [
-                end(made, data.draw(ENDS), attempt=attempt, hand=hand + 1, finished=1e9)
+                self.end(data, made, attempt, hand + 1)
                 for made, (attempt, hand) in zip(jobs, places, strict=True)
             ]
             self.both(lambda twin: comparable(twin.write(outcomes=ends)))
+
+        @rule(data=st.data(), start=FEW, limit=st.sampled_from([1, 600, 10_000]))
+        def inputs(self, data, start, limit):
+            for made in self.some(data):
+                self.both(lambda twin, id=made.id: twin.desk.inputs(id, start, limit))
 
         def teardown(self):
             if not getattr(self, "twins", None):
@@ -136,20 +249,32 @@ def make_machine(alias, desk):
             self.both(lambda twin: {id: readable(row) for id, row in twin.store.fetch(ids).items()})
             self.both(
                 lambda twin: sorted(
-                    (held.call._replace(created=0.0), held.runner, held.worker)
-                    for held in twin.desk.in_flight()
+                    (told([held.call]), held.runner, held.worker) for held in twin.desk.in_flight()
                 )
             )
             for group in ("group-0", "group-1"):
-                self.both(lambda twin, group=group: twin.store.group(group))
+                self.both(lambda twin, group=group: sorted(twin.store.group(group)))
                 self.both(lambda twin, group=group: twin.store.count_states(group))
+            for id in ids:
+                self.both(lambda twin, id=id: sorted(twin.store.children(id)))
 
     return Twins
 
 
+def refused_or(act, twin):
+    try:
+        return act(twin)
+    except LedgerRefused:
+        return LedgerRefused
+
+
 def readable(row):
     """A row without the times that each ledger takes from its own clock."""
-    return (row.state, row.attempt, row.result, row.result_preview, row.traceback, row.worker)
+    return (
+        *(row.state, row.task, row.attempt, row.result, row.result_preview, row.traceback),
+        *(row.said, row.meta, row.key, row.size, row.worker, row.parent_id, row.group_id),
+        *(row.eta is None, row.started, row.finished is None),
+    )
 
 
 def test_the_twins_agree(alias):
@@ -158,7 +283,7 @@ def test_the_twins_agree(alias):
     run_state_machine_as_test(
         make_machine(alias, desk),
         settings=hypothesis_settings(
-            max_examples=60, stateful_step_count=25, derandomize=True, deadline=None, database=None
+            max_examples=80, stateful_step_count=25, derandomize=True, deadline=None, database=None
         ),
     )
 

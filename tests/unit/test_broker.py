@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dask_facade.events import Rules, Taken, Tick
+from dask_facade.events import Rules, Tick
 from dask_facade.jobs import Batch, Claim
 from dask_facade.messages import Begun, Offer, Recall, Returned
 from dask_facade.states import FAILURE, PENDING, RECEIVED, REVOKED
@@ -73,7 +73,7 @@ def test_a_call_that_is_hinted_at_and_found_is_handed_once(stage: Stage) -> None
     calls = stage.offer(new_job("a"))
 
     stage.hear("submitter", Offer(calls))
-    stage.step(Taken(stage.desk.take_up(stage.epoch, 0, 2, 10)))
+    stage.take_up(0, 2, 10)
     stage.settle()
 
     assert ids(stage.handed("r")) == ["a"]
@@ -107,7 +107,7 @@ def test_an_old_hint_does_not_hide_what_the_ledger_says(claimed: bool) -> None:
         stage.runner("s")
     stage.hear("submitter", Offer(hint))
     stage.now += 10
-    stage.step(Taken(stage.desk.take_up(stage.epoch, 1, 2, 10)))
+    stage.take_up(1, 2, 10)
     if not claimed:
         stage.runner("s")
     stage.settle()
@@ -346,18 +346,20 @@ def test_hints_beyond_high_water_are_left_to_the_ledger() -> None:
     calls = stage.submit(*[new_job(f"job {number}") for number in range(5)])
 
     stage.hear("submitter", Offer(calls))
-    full = stage.broker.room
+    full = stage.broker.unwanted
     stage.runner("r")
     stage.settle()
-    now = stage.broker.room
+    now = stage.broker.unwanted
+    room = stage.broker.room
     stage.now += 10
-    stage.step(Taken(stage.desk.take_up(stage.epoch, 1, 2, 10)))
     for _ in calls:
+        stage.take_up(1, 2, 10)
         stage.run("r", stage.handed("r")[-1], runtime=1)
         stage.settle()
 
-    assert full == 0
-    assert now == 1
+    assert full == {"celery"}
+    assert now == set()
+    assert room == 1
     assert ids(stage.handed("r")) == [f"job {number}" for number in range(5)]
 
 
@@ -376,7 +378,9 @@ def test_the_first_call_of_an_empty_runner_needs_no_mark(stage: Stage) -> None:
     assert [call.marked for call in stage.handed("r")] == [False, True, True, True]
 
 
-def test_the_first_call_that_the_ledger_lets_through_needs_no_mark(stage: Stage) -> None:
+def test_a_call_that_was_claimed_behind_others_is_marked_whatever_becomes_of_them(
+    stage: Stage,
+) -> None:
     stage.measure("task", 0.001)
     stage.runner("r")
     first, *_ = stage.offer(*[new_job(f"job {number}") for number in range(3)])
@@ -385,7 +389,7 @@ def test_the_first_call_that_the_ledger_lets_through_needs_no_mark(stage: Stage)
     stage.settle()
 
     assert [(call.id, call.marked) for call in stage.handed("r")] == [
-        ("job 1", False),
+        ("job 1", True),
         ("job 2", True),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dask_facade.events import Drain, Event, Found, LineEnded, Tick, WorkerGone
+from dask_facade.events import Drain, Event, Found, LineEnded, Placed, Tick, WorkerGone
 from dask_facade.exceptions import WorkerLostError
 from dask_facade.jobs import Batch
 from dask_facade.messages import Ack, Begun, Call, Held, Leave, Offer, Recall, Report, Returned
@@ -433,7 +433,7 @@ def test_a_claim_on_its_way_is_given_up_when_draining(stage: Stage) -> None:
     assert stage.broker.in_flight == 0
     stage.take_over()
     stage.now += 10
-    assert [call.hand for call in stage.desk.take_up(stage.epoch, 1, 2, 10)] == [1]
+    assert [call.hand for call in stage.desk.take_up(stage.epoch, 1, 2, 10).ready] == [1]
 
 
 def test_draining_is_over_when_nothing_is_in_flight(stage: Stage) -> None:
@@ -463,3 +463,68 @@ def test_a_job_that_ended_while_it_stood_in_line_is_not_in_flight(stage: Stage) 
 
     assert stage.desk.write(stage.epoch, Batch(outcomes=[failure])).outcomes == ()
     assert stage.broker.in_flight == 0
+
+
+# What an earlier leader had, and what is placed anew
+
+
+def test_what_was_in_flight_is_in_doubt_though_a_hint_at_it_came_first(stage: Stage) -> None:
+    (call,) = hand(stage, "a")
+
+    stage.take_over()
+    stage.hear("submitter", Offer([call._replace(hand=0)]))  # it lay with its submitter
+    stage.runner("s")
+    stage.step(Found(stage.desk.in_flight()))
+    stage.settle()
+    stage.step(WorkerGone("w"))
+    stage.settle()
+
+    assert stage.handed("s") == []
+    assert stage.row("a").state == FAILURE
+    assert len(stage.broker) == 0
+
+
+def test_a_runner_whose_place_is_another_s_ends_what_it_runs_and_goes(stage: Stage) -> None:
+    first, _ = hand(stage, "a", "b")
+
+    stage.step(Placed("w", ["s"]))
+    stage.hear("r", Returned([("b", 1)]))
+    stage.runner("s", worker="w")
+    stage.settle()
+    meanwhile = stage.handed("s")
+    stage.run("r", first)
+    stage.settle()
+
+    assert stage.said["r"][-2:] == [Leave(), Ack([("a", 1)])]
+    assert stage.heard("r", Recall) == [Recall()]
+    assert meanwhile == []  # its predecessor ran still
+    assert ids(stage.handed("s")) == ["b"]
+
+
+def test_a_runner_that_dials_again_finds_its_place_taken(stage: Stage) -> None:
+    (call,) = hand(stage, "a")
+    stage.take_over()
+    stage.step(Placed("w", ["s"]))
+    stage.runner("s", worker="w")
+    stage.step(Found(stage.desk.in_flight()))
+
+    stage.runner("r", worker="w", held=[Held("a", 1, 1, begun=True)])
+    stage.offer(new_job("b"))
+    stage.settle()
+    meanwhile = [*stage.handed("r"), *stage.handed("s")]
+    stage.run("r", call)
+    stage.settle()
+
+    assert stage.heard("r", Leave) == [Leave()]
+    assert meanwhile == []
+    assert stage.row("a").state == SUCCESS
+    assert ids(stage.handed("s")) == ["b"]
+
+
+def test_places_of_other_workers_stay(stage: Stage) -> None:
+    hand(stage, "a")
+    stage.runner("s", worker="v")
+
+    stage.step(Placed("w", ["r"]))
+
+    assert stage.heard("r", Leave) == stage.heard("s", Leave) == []

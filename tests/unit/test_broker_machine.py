@@ -16,16 +16,31 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from dask_facade.broker import Broker
-from dask_facade.events import Drain, Found, LineEnded, RunnerUp, Taken, Tick, WorkerGone
-from dask_facade.jobs import Edge, NewJob
+from dask_facade.events import (
+    Drain,
+    Found,
+    LineEnded,
+    Paused,
+    Placed,
+    Rules,
+    RunnerUp,
+    Tick,
+    Unrevoke,
+    WorkerGone,
+)
+from dask_facade.jobs import Written
 from dask_facade.messages import (
     Ack,
     Begun,
     Call,
+    Edge,
     Hand,
     Held,
+    Kill,
     Leave,
+    Look,
     Message,
+    NewJob,
     Offer,
     Outcome,
     Push,
@@ -33,11 +48,13 @@ from dask_facade.messages import (
     Report,
     Returned,
     Shape,
+    Spawn,
+    Spawned,
     Unsure,
     Unwait,
     Wait,
 )
-from dask_facade.states import FAILURE, READY_STATES, RETRY, SUCCESS
+from dask_facade.states import FAILURE, PENDING, READY_STATES, RETRY, REVOKED, SUCCESS
 from tests.unit.stage import EPOCH, Stage, end_of, new_job
 
 LEASE = 5.0  # seconds for which hearing the dispatcher allows a runner to begin calls
@@ -77,7 +94,9 @@ class Runner:
     line: Line | None = None
     dialled: Line | None = None  # greeted by the dispatcher; the welcome is on its way
     kept: dict[tuple[str, int], Outcome] = field(default_factory=dict)
+    killed: bool = False  # the call that is running is to end
     running: Call | None = None
+    spawning: Spawn | None = None  # its call waits for the answer
     unsaid: Outcome | None = None  # kept, but not yet reported
     window: deque[Call] = field(default_factory=deque)
 
@@ -103,6 +122,11 @@ class Runner:
                     self.kept.pop((id, hand), None)
             case Recall():
                 self.give_back()
+            case Kill(id, hand):
+                if self.running is not None and (self.running.id, self.running.hand) == (id, hand):
+                    self.killed = True
+            case Spawned(number) if self.spawning is not None and self.spawning.number == number:
+                self.spawning = None
             case Leave():
                 self.ending = True
 
@@ -126,7 +150,8 @@ class Theatre(Stage):
     """A stage whose lines lead to runners, and that checks what the broker says as it says it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(Rules(high_water=12))
+        self.asked: dict[str, bool] = {}  # revoked job -> whether it is to be terminated
         self.begun: Counter[tuple[str, int]] = Counter()  # (job, attempt) -> how often
         self.ended: dict[str, str] = {}  # job -> its terminal state, as it was first committed
         self.given_up: set[tuple[str, int]] = set()  # hands that count as lost
@@ -145,7 +170,23 @@ class Theatre(Stage):
                     self.lost[release.id] = release.lost
                     self.given_up.add((release.id, release.hand))
         super().write(batches)
-        _, written = self.untold[-1]
+        told = self.untold[-1]
+        for (_, spawn), answer in told.spawned:
+            if not answer.refusal:
+                self.jobs.update((job.id, job) for job in spawn.jobs)
+        self.note(told.written)
+
+    def revoke(self, *ids: str, terminate: bool = False) -> set[str]:
+        unknown = super().revoke(*ids, terminate=terminate)
+        self.note(self.untold[-1].written)
+        return unknown
+
+    def take_up(self, grace: float = 1.0, horizon: float = 2.0, limit: int = 1_000) -> None:
+        super().take_up(grace, horizon, limit)
+        self.note(self.taken)
+
+    def note(self, written: Written) -> None:
+        """Keep in mind which jobs have ended."""
         for outcome in (*written.outcomes, *written.failed):
             if outcome.state in READY_STATES:
                 assert outcome.id not in self.ended, "[3] a job ends once"
@@ -188,6 +229,8 @@ class Theatre(Stage):
             assert (claim.call.attempt, claim.call.hand) == (call.attempt, call.hand), "[5]"
             assert claim.runner == peer, "[5] it goes to whom it was claimed for"
             assert call.hand > self.hands[call.id], "[5] no hand is handed twice"
+            assert call.id not in self.asked, "nothing is handed out that was revoked"
+            assert call.queue not in self.desk.paused(), "nothing is handed out while it is paused"
             self.hands[call.id] = call.hand
             for edge in self.edges:
                 if edge.child_id == call.id:
@@ -200,21 +243,24 @@ class Theatre(Stage):
         assert self.begun[call.id, call.attempt] <= most, "[5] at most so often for each attempt"
         if call.id in self.ended and (call.id, call.hand) not in self.given_up:
             # Only what was decided to be lost while its runner lived may still begin.
-            assert self.ended[call.id] == FAILURE, "[4] a finished job never runs again"
+            lost = REVOKED if call.id in self.asked else FAILURE
+            assert self.ended[call.id] == lost, "[4] a finished job never runs again"
 
 
 def left_in(broker: Broker) -> dict[str, int]:
     """Return what a broker still knows of jobs, by where it does."""
+    roster, runners = broker._roster, broker._fleet.runners.values()
     places: dict[str, Sized] = {
-        "entries": broker._entries,
-        "backlog": broker._backlog,
-        "due": broker._due,
-        "owed": broker._owed,
-        "waiters": broker._waiters,
-        "held": [id for runner in broker._runners.values() for id in runner.held],
-        "told": [key for runner in broker._runners.values() for key in runner.told],
-        "waited for": [id for waits in broker._clients.values() for id in waits],
-        "gone": [runner.id for runner in broker._runners.values() if runner.worker_gone],
+        "entries": roster.entries,
+        "expiring": roster.ready._expiring,
+        "gone": [runner.id for runner in runners if runner.worker_gone],
+        "held": [id for runner in runners for id in runner.held],
+        "owed": broker._settling.owed,
+        "ready": roster.ready,
+        "revoked": roster.revoked,
+        "told": [key for runner in runners for key in runner.told],
+        "waited for": roster.waiters,
+        "who wait": roster.waiters._ids,
     }
     return {name: len(place) for name, place in places.items() if place}
 
@@ -234,9 +280,15 @@ class BrokerMachine(RuleBasedStateMachine):
         super().__init__()
         self.stage = Theatre()
         self.hints: list[Sequence[Call]] = []
+        self.late: list[str] = []  # what was revoked when it had ended
+        self.made = 0
         self.runners: list[Runner] = []
 
     # Submitters
+
+    def _new_id(self) -> str:
+        self.made += 1
+        return f"job {self.made}"
 
     def _submit(self, jobs: Sequence[NewJob], edges: Sequence[Edge], hinted: bool) -> None:
         stage = self.stage
@@ -253,6 +305,7 @@ class BrokerMachine(RuleBasedStateMachine):
         number=st.integers(1, 6),
         acks_late=st.booleans(),
         due=st.sampled_from([None, None, 0.5]),
+        expires=st.sampled_from([None, None, None, 0.2, 2.0]),
         priority=st.integers(0, 1),
         queue=st.sampled_from(QUEUES),
         hinted=st.booleans(),
@@ -262,15 +315,20 @@ class BrokerMachine(RuleBasedStateMachine):
         number: int,
         acks_late: bool,
         due: float | None,
+        expires: float | None,
         priority: int,
         queue: str,
         hinted: bool,
     ) -> None:
-        first = len(self.stage.jobs)
-        at = None if due is None else self.stage.now + due
+        now = self.stage.now
         jobs = [
             new_job(
-                f"job {first + each}", queue=queue, priority=priority, due=at, acks_late=acks_late
+                self._new_id(),
+                queue=queue,
+                priority=priority,
+                due=None if due is None else now + due,
+                expires=None if expires is None else now + expires,
+                acks_late=acks_late,
             )
             for each in range(number)
         ]
@@ -279,7 +337,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(width=st.integers(1, 3), acks_late=st.booleans(), hinted=st.booleans())
     def submit_diamond(self, width: int, acks_late: bool, hinted: bool) -> None:
         """One, then some beside each other, then one that takes the list of theirs, then one."""
-        ids = [f"job {len(self.stage.jobs) + each}" for each in range(width + 3)]
+        ids = [self._new_id() for _ in range(width + 3)]
         top, *middle, body, last = ids
         edges = [Edge(top, each, 0, takes_result=True) for each in middle]
         edges += [Edge(each, body, at, takes_result=True) for at, each in enumerate(middle)]
@@ -302,6 +360,36 @@ class BrokerMachine(RuleBasedStateMachine):
         for id in chosen:
             self.stage.waits[client, id] = False
         self.stage.hear(client, Wait(chosen))
+
+    @rule(client=st.sampled_from(CLIENTS), first=st.integers(0, MOST_JOBS))
+    def look(self, client: str, first: int) -> None:
+        names = list(self.stage.jobs)
+        chosen = names[first % len(names) :]
+        for id in chosen:
+            self.stage.waits[client, id] = False
+        self.stage.hear(client, Look(chosen))
+
+    @precondition(lambda self: self.stage.lookups)
+    @rule()
+    def look_up(self) -> None:
+        self.stage.look_up()
+
+    @rule(which=st.integers(0, MOST_JOBS + 5), terminate=st.booleans())
+    def revoke(self, which: int, terminate: bool) -> None:
+        """Somebody revokes a job, which may not exist yet, or have ended."""
+        self._revoke([f"job {1 + which % (self.made + 3)}"], terminate)
+
+    def _revoke(self, ids: Sequence[str], terminate: bool) -> None:
+        stage = self.stage
+        self.late += [id for id in ids if id in stage.ended]
+        for id in ids:
+            if id not in stage.ended:
+                stage.asked[id] = terminate or stage.asked.get(id, False)
+        stage.revoke(*ids, terminate=terminate)
+
+    @rule(queue=st.sampled_from(QUEUES), paused=st.booleans())
+    def pause(self, queue: str, paused: bool) -> None:
+        self.stage.pause(queue, paused=paused)
 
     @rule(client=st.sampled_from(CLIENTS), ended=st.booleans())
     def stop_waiting(self, client: str, ended: bool) -> None:
@@ -332,8 +420,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 20))
     def sweep(self, limit: int) -> None:
         stage = self.stage
-        room = min(limit, stage.broker.room)
-        stage.step(Taken(stage.desk.take_up(stage.epoch, 0.5, 2.0, room)))
+        stage.take_up(0.5, 2.0, max(0, min(limit, stage.broker.room)))
 
     # Time
 
@@ -364,10 +451,10 @@ class BrokerMachine(RuleBasedStateMachine):
         for _ in range(runners):
             self._start_runner(())
         if quick:  # known to be so: windows are longer than one call
-            self.submit_calls(1, acks_late, None, 0, "celery", True)
+            self.submit_calls(1, acks_late, None, None, 0, "celery", True)
             self.work(0, SUCCESS)
             self.work(1, SUCCESS)
-        self.submit_calls(jobs, acks_late, None, 0, "celery", True)
+        self.submit_calls(jobs, acks_late, None, None, 0, "celery", True)
 
     @precondition(lambda self: sum(each.alive for each in self.runners) < MOST_RUNNERS)
     @rule(queues=st.sampled_from([(), QUEUES, QUEUES[:1]]))
@@ -402,6 +489,8 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def _turn(self, runner: Runner) -> None:
         """Report what has ended and begin what is next, as the runner does in one breath."""
+        if runner.running is not None:
+            return
         outcome, runner.unsaid = runner.unsaid, None
         call = runner.next_call(self.stage.now)
         said: list[Message] = [] if outcome is None else [Report([outcome])]
@@ -413,9 +502,27 @@ class BrokerMachine(RuleBasedStateMachine):
         if call is not None:
             self.stage.begin(call)
 
+    @rule(which=st.integers(0, 9), depends=st.booleans())
+    def spawn(self, which: int, depends: bool) -> None:
+        """The call that is running submits two others, and waits until they are committed."""
+        runner = self._one(which)
+        if runner is None or runner.running is None or runner.spawning is not None:
+            return
+        if len(self.stage.jobs) + 2 > MOST_JOBS:
+            return
+        call, ids = runner.running, [self._new_id(), self._new_id()]
+        shapes = (Shape.NOTHING, Shape.FIRST if depends else Shape.NOTHING)
+        jobs = [
+            new_job(id, parent_id=call.id, shape=shape)
+            for id, shape in zip(ids, shapes, strict=True)
+        ]
+        edges = [Edge(*ids, 0, takes_result=True)] if depends else []
+        runner.spawning = Spawn(self.made, False, call.id, call.attempt, call.hand, jobs, edges)
+        runner.say(runner.spawning)
+
     @rule(
         which=st.integers(0, 9),
-        state=st.sampled_from([SUCCESS, SUCCESS, FAILURE, RETRY]),
+        state=st.sampled_from([SUCCESS, SUCCESS, FAILURE, RETRY, PENDING]),
         runtime=st.sampled_from([0.001, 0.001, 0.1]),
     )
     def finish(self, which: int, state: str, runtime: float) -> None:
@@ -425,13 +532,17 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def _finish(self, runner: Runner, state: str, runtime: float) -> None:
         call = runner.running
-        if call is None:
+        if call is None or (runner.spawning is not None and not runner.killed):
             return
-        if state == RETRY and call.attempt == 3:
+        if state not in READY_STATES and call.attempt == 3:
             state = FAILURE
-        outcome = end_of(call, state, runtime=runtime, finished=EPOCH + self.stage.now)
+        if runner.killed:
+            state = REVOKED
+        delay = runtime if state == RETRY else 0.0
+        now = EPOCH + self.stage.now
+        outcome = end_of(call, state, runtime=runtime, finished=now, delay=delay)
         runner.kept[call.id, call.hand] = runner.unsaid = outcome
-        runner.running = None
+        runner.running, runner.spawning, runner.killed = None, None, False
 
     @rule(calls=st.integers(0, 3), state=st.sampled_from([SUCCESS, SUCCESS, FAILURE, RETRY]))
     def work(self, calls: int, state: str) -> None:
@@ -536,6 +647,9 @@ class BrokerMachine(RuleBasedStateMachine):
             runner.line, runner.heard = line, self.stage.now
             if runner.kept:
                 runner.say(Report(list(runner.kept.values())))
+            if runner.spawning is not None:
+                runner.spawning = runner.spawning._replace(again=True)
+                runner.say(runner.spawning)
 
     @rule(which=st.integers(0, 9), whole=st.booleans())
     def leave(self, which: int, whole: bool) -> None:
@@ -562,6 +676,13 @@ class BrokerMachine(RuleBasedStateMachine):
         runner = self.runners[which % len(self.runners)]
         self.stage.step(WorkerGone(runner.worker))
 
+    @precondition(lambda self: self.runners)
+    @rule(which=st.integers(0, 9))
+    def give_place_to_another(self, which: int) -> None:
+        """The dispatcher has lost sight of a runner, and has placed another one."""
+        runner = self.runners[which % len(self.runners)]
+        self.stage.step(Placed(runner.worker, ()))
+
     # Dispatchers
 
     @rule(read=st.integers(0, 5), drained=st.booleans(), found=st.booleans())
@@ -586,7 +707,11 @@ class BrokerMachine(RuleBasedStateMachine):
             _end_line(runner, False, 0)
             runner.dialled = None
         stage.lines.clear()
-        stage.take_over()
+        stage.take_over(stage.broker.rules)
+        stage.step(Paused(stage.desk.paused()))
+        for terminate in (False, True):
+            asked = [id for id, each in stage.asked.items() if each is terminate]
+            self._revoke([id for id in asked if id not in stage.ended], terminate)
         for client in CLIENTS:
             ids = [id for each, id in stage.waits if each == client]
             for id in ids:
@@ -598,6 +723,8 @@ class BrokerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         stage = self.stage
         stage.now += 1
+        for queue in QUEUES:
+            stage.pause(queue, paused=False)
         self._start_runner(())
         for seconds in (1.0, 1.0, 1.0, 1.0, WORKER_GONE, 1.0, 1.0, WORKER_GONE, 1.0, 1.0):
             self._work_in_peace()
@@ -608,10 +735,15 @@ class BrokerMachine(RuleBasedStateMachine):
         assert len(stage.ended) == len(stage.jobs), "when faults stop, every job ends"
         for edge in stage.edges:
             if stage.ended[edge.parent_id] != SUCCESS:
-                assert stage.ended[edge.child_id] == FAILURE, "[8] dependants fail too"
+                end = REVOKED if edge.child_id in stage.asked else FAILURE
+                assert stage.ended[edge.child_id] in (end, FAILURE), "[8] dependants fail too"
+        while stage.lookups:
+            stage.look_up()
         for (client, id), told_to_look in stage.waits.items():
             assert told_to_look, "who waits is told of the end, or to look in the ledger"
             stage.hear(client, Unwait([id]))
+        stage.step(Unrevoke([id for id in stage.broker._roster.revoked if id not in stage.ended]))
+        stage.step(Unrevoke(self.late))
         self.pass_time(WORKER_GONE)
         assert left_in(stage.broker) == {}, "[7] nothing is left of jobs that have ended"
         assert stage.broker.in_flight == 0
@@ -627,7 +759,7 @@ class BrokerMachine(RuleBasedStateMachine):
         for runner in self.runners:
             if not runner.alive:
                 stage.step(WorkerGone(runner.worker))
-        stage.step(Taken(stage.desk.take_up(stage.epoch, 0.5, 2.0, 1_000)))
+        stage.take_up(0.5, 2.0, max(0, stage.broker.room))
         stage.settle()
         for _ in range(10 * MOST_JOBS):
             self._work_once()
@@ -654,7 +786,7 @@ class BrokerMachine(RuleBasedStateMachine):
         lines = self.stage.lines.values()
         return (
             not any(line.up or line.down for line in lines)
-            and not (self.stage.unwritten or self.stage.untold)
+            and not (self.stage.unwritten or self.stage.untold or self.stage.unspawned)
             and all(
                 runner.idle and not runner.kept and not runner.window
                 for runner in self.runners

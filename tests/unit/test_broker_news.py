@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from dask_facade.events import Event, Found, Heard, LineEnded, Taken, Tick, WorkerGone, Wrote
-from dask_facade.jobs import Batch, Claim, Edge, InFlight, Release, Written
+from dask_facade.events import Event, Found, Heard, LineEnded, Tick, WorkerGone, Wrote
+from dask_facade.jobs import Batch, Claim, InFlight, Release, Written
 from dask_facade.messages import (
     VERSION,
     Ack,
     Beat,
     Begun,
+    Edge,
     Hand,
     Inputs,
     Leave,
@@ -27,7 +28,7 @@ from dask_facade.messages import (
     Welcome,
 )
 from dask_facade.states import FAILURE, RETRY, SUCCESS
-from tests.unit.stage import EPOCH, Stage, end_of, ids, new_job
+from tests.unit.stage import Stage, end_of, ids, new_job
 
 
 @pytest.fixture
@@ -170,12 +171,12 @@ def test_a_retry_is_no_end(stage: Stage) -> None:
     stage.settle()
     stage.hear("c", Wait(["a"]))
 
-    retry = end_of(stage.handed("r")[0], RETRY, finished=EPOCH + stage.now + 60)
+    retry = end_of(stage.handed("r")[0], RETRY, delay=60)
     stage.hear("r", Report([retry]))
     stage.settle()
     between = list(stage.said.get("c", ()))
     stage.now += 60
-    stage.step(Taken(stage.desk.take_up(stage.epoch, 1, 2, 10)))
+    stage.take_up(1, 2, 10)
     stage.step(Tick())
     stage.settle()
     stage.run("r", stage.handed("r")[-1])
@@ -192,10 +193,10 @@ def test_a_retry_may_be_found_before_its_commit_is_heard_of(stage: Stage) -> Non
     stage.offer(new_job("a"))
     stage.settle()
 
-    retry = end_of(stage.handed("r")[0], RETRY, finished=EPOCH + stage.now)
+    retry = end_of(stage.handed("r")[0], RETRY)
     stage.hear("r", Report([retry]))
     stage.write()
-    stage.step(Taken(stage.desk.take_up(stage.epoch, 1, 2, 10)))
+    stage.take_up(1, 2, 10)
     stage.settle()
 
     assert [(call.attempt, call.hand) for call in stage.handed("r")] == [(1, 1), (2, 2)]
@@ -234,6 +235,21 @@ def test_dependants_of_what_failed_are_told_of_too(stage: Stage) -> None:
 
     assert pushed(stage, "client") == [("a", FAILURE), ("b", FAILURE), ("c", FAILURE)]
     assert ids(stage.handed("r")) == ["a"]
+
+
+def test_a_dependant_that_comes_too_late_fails_and_is_told_of(stage: Stage) -> None:
+    stage.runner("r")
+    stage.offer(new_job("a"))
+    stage.settle()
+    stage.hear("r", Report([end_of(stage.handed("r")[0], FAILURE)]))
+    stage.settle()
+
+    stage.submit(new_job("b"), edges=[Edge("a", "b", 0, takes_result=True)])
+    stage.hear("c", Wait(["b"]))
+    stage.now += 2
+    stage.take_up()
+
+    assert pushed(stage, "c") == [("b", FAILURE)]
 
 
 # Late and repeated reports
@@ -349,7 +365,7 @@ def events() -> list[Event]:
         Wrote(batch, nothing),  # never asked for
         Wrote(Batch(), Written((), (), tuple(UNKNOWN), tuple(UNKNOWN), ())),
         Found([]),
-        Taken([]),
+        Wrote(Batch(), nothing),
         Tick(),
     ]
 

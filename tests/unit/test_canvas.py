@@ -6,8 +6,19 @@ import pickle
 
 import pytest
 
-from dask_facade.canvas import Signature, chain, chord, group, signature
+from dask_facade.canvas import (
+    Signature,
+    chain,
+    chord,
+    chunks,
+    group,
+    maybe_signature,
+    signature,
+    xmap,
+    xstarmap,
+)
 from dask_facade.exceptions import NotRegistered
+from dask_facade.signatures import as_list, plain
 
 
 def call(name, *args, **kwargs):
@@ -316,3 +327,146 @@ def test_a_signature_names_its_task(app):
 def test_the_task_of_an_unknown_name_is_an_error(app):
     with pytest.raises(NotRegistered, match=r"canvas\.nowhere"):
         _ = signature("canvas.nowhere").type
+
+
+# Callbacks
+
+
+def test_link_and_link_error_add_to_a_signature():
+    made = call("a")
+
+    assert made.link(B) is B
+    made.link(C)
+    made.link(C)  # once is enough
+    assert made.on_error(D) is made
+    assert made.link_error(E) is E
+
+    assert made.options == {"link": [B, C], "link_error": [D, E]}
+
+
+def test_a_clone_does_not_share_its_callbacks():
+    made = call("a")
+    made.link(B)
+
+    made.clone().link(C)
+
+    assert made.options["link"] == [B]
+
+
+def test_an_error_callback_of_a_group_is_that_of_each_member():
+    made = group(call("a"), call("b"))
+
+    made.link_error(E)
+
+    assert [each.options["link_error"] for each in made.tasks] == [[E], [E]]
+
+
+def test_a_link_of_a_group_is_that_of_its_first_member_without_the_result():
+    made = group(call("a"), call("b"))
+
+    made.link(C)
+
+    assert [each.options.get("link") for each in made.tasks] == [
+        [C.clone().set(immutable=True)],
+        None,
+    ]
+
+
+def test_a_group_is_not_submitted_with_callbacks():
+    for option in ("link", "link_error"):
+        with pytest.raises(TypeError, match="use a chord"):
+            group(A).apply_async(**{option: B})
+
+
+@pytest.mark.parametrize(("on_headers", "header"), [(False, None), (True, [E])])
+def test_callbacks_of_a_chord_are_those_of_its_body(app, on_headers, header):
+    app.conf.task_allow_error_cb_on_chord_header = on_headers
+    made = chord([call("a")], call("b"))
+
+    made.link(C)
+    made.link_error(E)
+
+    assert made.body.options == {"link": [C], "link_error": [E]}
+    found = made.header.tasks[0].options.get("link_error")
+    assert found == (header and [E.clone().set(immutable=True)])
+
+
+def test_immutability_of_a_canvas_is_that_of_what_comes_first():
+    assert all(each.immutable for each in group(call("a"), call("b")).set(immutable=True).tasks)
+    made = chord([call("a")], call("b")).set(immutable=True)
+    assert (made.header.tasks[0].immutable, made.body.immutable) == (True, False)
+
+
+def test_a_copy_may_replace_what_the_original_says():
+    made = call("a", 1, x=1).set(queue="q")
+
+    copy = made.replace(args=(2,), kwargs={}, options={})
+
+    assert (copy.args, copy.kwargs, copy.options) == ((2,), {}, {})
+    assert (made.args, made.kwargs, made.options) == ((1,), {"x": 1}, {"queue": "q"})
+
+
+def test_members_of_a_group_can_be_skewed():
+    made = group(call("a"), call("b"), call("c")).skew(start=1, step=2)
+
+    assert [each.options["countdown"] for each in made.tasks] == [1, 3, 5]
+
+
+# Many calls of one task
+
+
+def test_chunks_are_a_group_of_several_calls_each():
+    made = chunks(A, [(1,), (2,), (3,)], 2)
+
+    first, second = made.group().tasks
+    assert (first.task, first.kwargs["it"]) == ("celery.starmap", [(1,), (2,)])
+    assert second.kwargs["it"] == [(3,)]
+    assert first.immutable
+
+
+def test_chunks_pass_through_json_and_can_be_cloned():
+    made = chunks(A, [(1,), (2,)], 1, queue="q")
+
+    for back in (signature(json.loads(json.dumps(made))), made.clone()):
+        assert [each.kwargs["it"] for each in back.group().tasks] in (
+            [[[1]], [[2]]],
+            [[(1,)], [(2,)]],
+        )
+        assert back.options == {"queue": "q"}
+
+
+@pytest.mark.parametrize(("make", "task"), [(xmap, "celery.map"), (xstarmap, "celery.starmap")])
+def test_a_map_is_one_call(make, task):
+    made = make(A, iter([1, 2]))
+
+    assert (made.task, made.kwargs, made.immutable) == (task, {"task": A, "it": [1, 2]}, True)
+
+
+# Forms
+
+
+@pytest.mark.parametrize(
+    ("value", "items"),
+    [(None, []), (A, [A]), ([A, B], [A, B]), ((A,), [A]), ({"task": "a"}, [{"task": "a"}])],
+)
+def test_an_option_takes_one_signature_or_several(value, items):
+    assert as_list(value) == items
+
+
+@pytest.mark.parametrize(("made", "shape"), SHAPES)
+def test_the_plain_form_is_what_json_gives_back(made, shape):
+    assert plain(made) == json.loads(json.dumps(made))
+    assert type(plain(made)) is dict
+
+
+def test_whatever_may_be_a_signature_becomes_one():
+    assert maybe_signature(None) is None
+    assert maybe_signature(dict(A)) == A
+    assert maybe_signature(A) is A
+    assert maybe_signature(A, clone=True) is not A
+
+
+@pytest.mark.parametrize("args", ["abc", b"bytes", 1])
+def test_arguments_are_a_list_or_tuple(args):
+    with pytest.raises(TypeError, match="must be a list or tuple"):
+        Signature("tasks.add", args)

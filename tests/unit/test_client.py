@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -10,9 +12,13 @@ from dask_facade import line as lines
 from dask_facade.dispatcher import client as clients
 from dask_facade.dispatcher.client import BUFFER, OFFER_BYTES, OFFER_CALLS, DispatcherClient
 from dask_facade.exceptions import LedgerUnavailable
-from dask_facade.messages import CLIENT, Beat, Offer, Push, Unsure, Unwait, Wait
+from dask_facade.ledger.store import calls_of
+from dask_facade.messages import CLIENT, Beat, Nudge, Offer, Push, Unsure, Unwait, Wait
 from tests.unit.listening import DEADLINE, SECRET, soon
-from tests.unit.test_messages import CALL, OUTCOME
+from tests.unit.stage import end_of as outcome_of
+from tests.unit.stage import new_job
+
+(CALL,) = calls_of([new_job("a")], 1.5, ())
 
 
 @pytest.fixture
@@ -45,11 +51,11 @@ def connected(client, led):
 
 
 def call(id, size=0):
-    return CALL._replace(id=id, payload=b"x" * size)
+    return CALL._replace(id=id, payload=b"x" * size, inputs=[])  # as msgpack reads it
 
 
 def end_of(id):
-    return OUTCOME._replace(id=id)
+    return outcome_of(call(id))
 
 
 def until(condition):
@@ -283,6 +289,40 @@ def test_what_ended_is_not_taken_back(client, connected):
     assert connected.hears() == Unwait(["b"])
 
 
+def test_a_nudge_is_said_at_once(client, connected):
+    client.nudge()
+
+    assert connected.hears() == Nudge()
+
+
+def test_a_nudge_dials_and_is_said_once(client, led):
+    for _ in range(3):
+        client.nudge()
+
+    assert led.hears() == Nudge()
+    client.offer([call("next")])
+    assert led.hears() == Offer([call("next")])
+
+
+def test_a_nudge_without_a_dispatcher_is_nothing(client):
+    client.nudge()
+
+    assert not client.connected
+
+
+def test_a_watch_with_a_wake_is_called_for_its_own_news(client, connected):
+    woken = []
+    mine = client.watch(["a", "b"], lambda: woken.append("mine"))
+    client.watch(["c"], lambda: woken.append("other"))
+    watch = client.watch(["d"])
+
+    connected.says(Push([end_of("a")]), Unsure(["b"]), Push([end_of("d")]))
+
+    assert watch.take(DEADLINE)[0]
+    assert set(woken) == {"mine"}
+    assert mine.take(0) == ([end_of("a")], {"b"})
+
+
 # When the line ends
 
 
@@ -309,6 +349,17 @@ def test_a_line_that_nobody_needs_is_not_dialled_again(client, connected):
     assert connected.hears() == Offer([call("a")])
     assert soon(connected.hellos)
     assert connected.hellos.empty()
+
+
+def test_a_hint_and_a_nudge_that_meet_a_dying_line_go_on_the_next(client, connected):
+    with client._changed:  # so that its reader cannot tell that the line is gone
+        connected.reset()
+        until(lambda: client._line._gone)
+        client.offer([call("kept")])
+        client.nudge()
+        assert client.connected
+
+    assert [connected.hears(), connected.hears()] == [Offer([call("kept")]), Nudge()]
 
 
 def test_the_next_dispatcher_is_found_in_the_ledger(client, connected, store, listen):
@@ -397,6 +448,13 @@ def test_a_forked_child_has_a_line_of_its_own_and_leaves_that_of_its_parent(clie
     assert client.connected
     client.unwatch(watch)
     assert connected.hears() == Unwait(["parent's"])
+
+
+def test_a_client_that_nobody_has_any_more_is_gone(store):
+    gone = weakref.ref(DispatcherClient(store))
+    gc.collect()
+
+    assert gone() is None
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

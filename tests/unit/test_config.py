@@ -162,3 +162,98 @@ def test_a_thread_waits_for_the_object_that_another_one_reads(config):
         thread.join(DEADLINE)
 
     assert found == ["mine", "mine"]
+
+
+def test_settings_are_items_too(config):
+    config["task_default_queue"] = "mine"
+
+    assert config["task_default_queue"] == config.get("task_default_queue") == "mine"
+    assert "task_default_queue" in config
+    assert "task_qeue" not in config
+    assert config.get("task_qeue", 5) == 5
+    with pytest.raises(KeyError):
+        config["task_qeue"]
+
+
+def test_a_default_of_ones_own_holds_where_nobody_says_it(config):
+    assert config.setdefault("mine", 1) == 1
+    assert config.setdefault("mine", 2) == config.mine == 1
+
+
+@pytest.mark.parametrize(
+    ("namespace", "old", "new"),
+    [
+        ("CELERY", "CELERY_ALWAYS_EAGER", "task_always_eager"),
+        ("CELERY", "CELERY_ROUTES", "task_routes"),
+        ("CELERY", "CELERY_TASK_ALWAYS_EAGER", "task_always_eager"),
+        ("", "CELERY_ALWAYS_EAGER", "task_always_eager"),
+        ("", "CELERY_EAGER_PROPAGATES_EXCEPTIONS", "task_eager_propagates"),
+        ("", "CELERYD_TASK_TIME_LIMIT", "task_time_limit"),
+        ("", "CELERYBEAT_SCHEDULE", "beat_schedule"),
+        ("", "celery_default_queue", "task_default_queue"),
+    ],
+)
+def test_celerys_old_names_mean_the_new_ones(config, namespace, old, new):
+    config.add_object(SimpleNamespace(**{old: "said"}), namespace)
+
+    assert config[new] == "said"
+
+
+def test_old_names_can_be_asked_for_and_set(config):
+    config.CELERY_ALWAYS_EAGER = True
+
+    assert config.task_always_eager is config.CELERY_ALWAYS_EAGER is True
+    assert Config({"CELERY_DEFAULT_QUEUE": "mine"}).task_default_queue == "mine"
+
+
+def test_a_class_or_mapping_may_be_the_object(config, module):
+    class Settings:
+        task_default_queue = "class"
+
+    config.add_object(Settings, "")
+    assert config.task_default_queue == "class"
+
+    config.add_object({"CELERY_TASK_DEFAULT_QUEUE": "mapping"}, "CELERY")
+    assert config.task_default_queue == "mapping"
+
+    name = module("celeryconfig_three", "class Settings:\n    task_default_queue = 'dotted'\n")
+    config.add_object(f"{name}.Settings", "")
+    assert config.task_default_queue == "dotted"
+
+
+def test_what_is_derived_is_made_once_until_settings_change(config):
+    made = []
+
+    def make(conf):
+        made.append(conf.task_default_queue)
+        return len(made)
+
+    assert [config.derived(make), config.derived(make)] == [1, 1]
+    config.task_default_queue = "mine"
+    assert config.derived(make) == 2
+    assert made == ["celery", "mine"]
+
+
+def test_no_two_apps_share_what_can_be_changed_in_place(config):
+    config.beat_schedule["x"] = {}
+
+    assert Config({}).beat_schedule == {}
+
+
+def test_objects_are_read_once_more_when_they_have_changed():
+    class Source:
+        CELERY_TASK_DEFAULT_QUEUE = "before"
+        CELERY_OWN = 1
+
+    config = Config({"task_default_priority": 3})
+    config.add_object(Source, "CELERY")
+    config.update(task_acks_late=True)
+    assert (config.task_default_queue, config.own) == ("before", 1)
+
+    del Source.CELERY_TASK_DEFAULT_QUEUE, Source.CELERY_OWN
+    Source.CELERY_TASK_TIME_LIMIT = 5
+    config.reread()
+
+    assert "own" not in config
+    assert (config.task_default_queue, config.task_time_limit) == ("celery", 5)
+    assert (config.task_default_priority, config.task_acks_late) == (3, True)

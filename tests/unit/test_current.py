@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from dask_facade import DaskFacade, current
-from dask_facade.current import Request
+from dask_facade.current import Context
 from dask_facade.exceptions import ImproperlyConfigured
 from dask_facade.ledger.memory import MemoryStore
 
@@ -26,7 +26,7 @@ def test_outside_of_a_job_there_is_no_request():
 
 
 def test_the_request_holds_for_the_time_of_the_block():
-    outer, inner = Request(id="outer"), Request(id="inner")
+    outer, inner = Context(id="outer"), Context(id="inner")
 
     with current.running(outer):
         with current.running(inner):
@@ -36,7 +36,7 @@ def test_the_request_holds_for_the_time_of_the_block():
 
 
 def test_the_request_goes_also_when_the_block_raises():
-    with pytest.raises(ZeroDivisionError), current.running(Request(id="a")):
+    with pytest.raises(ZeroDivisionError), current.running(Context(id="a")):
         _ = 1 / 0
 
     assert current.request().id is None
@@ -44,7 +44,7 @@ def test_the_request_goes_also_when_the_block_raises():
 
 def test_a_thread_of_a_task_has_no_request():
     seen = []
-    with current.running(Request(id="a")):
+    with current.running(Context(id="a")):
         thread = threading.Thread(target=lambda: seen.append(current.request().id))
         thread.start()
         thread.join()
@@ -54,7 +54,7 @@ def test_a_thread_of_a_task_has_no_request():
 
 def test_coroutines_of_one_loop_each_have_their_own_request():
     async def run(id):
-        with current.running(Request(id=id)):
+        with current.running(Context(id=id)):
             await asyncio.sleep(0)
             return current.request().id
 

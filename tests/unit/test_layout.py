@@ -20,40 +20,67 @@ PACKAGE = "dask_facade"
 # Within floor 2, and only there, a module may also import those to its left.
 FLOORS: dict[int, tuple[str, ...]] = {
     0: ("states", "exceptions", "ids"),
-    1: ("messages", "serialization", "current", "signals"),
+    1: ("messages", "serialization", "current", "loops", "signals"),
     2: (
         "jobs",
+        "reading",
         "retry",
         "schedules",
         "config",
         "registry",
+        "signatures",
         "canvas",
+        "routes",
+        "options",
         "plan",
+        "heap",
         "backlog",
+        "ready",
+        "waiters",
+        "verdicts",
         "events",
+        "windows",
+        "fleet",
+        "roster",
+        "settling",
+        "doubts",
         "broker",
     ),
     3: ("line",),
     4: (
         "worker",
-        "worker.runner",
-        "worker.execution",
+        "worker.arguments",
+        "worker.channel",
         "worker.child",
+        "worker.context",
+        "worker.data",
+        "worker.endings",
+        "worker.execution",
+        "worker.isolation",
+        "worker.pipe",
         "worker.preload",
+        "worker.runner",
+        "worker.serving",
         "cluster",
         "cluster.connection",
         "cluster.local",
         "cluster.placement",
         "cluster.futures",
+        "cluster.followers",
     ),
     5: (
         "ledger",
         "ledger.store",
         "ledger.memory",
+        "ledger.calls",
+        "ledger.consequences",
         "ledger.desk",
         "ledger.ends",
+        "ledger.inputs",
+        "ledger.memory_desk",
         "ledger.postgresql",
         "ledger.rows",
+        "ledger.spawns",
         "ledger.sql",
         "ledger.sqlite",
     ),
@@ -61,6 +88,10 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "dispatcher",
         "dispatcher.client",
         "dispatcher.service",
+        "dispatcher.commits",
+        "dispatcher.reader",
+        "dispatcher.requests",
+        "dispatcher.sweep",
         "dispatcher.switchboard",
         "dispatcher.leader",
         "dispatcher.writer",
@@ -68,15 +99,38 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "dispatcher.recovery",
         "dispatcher.beat",
         "dispatcher.pruning",
+        "attempts",
         "task",
+        "making",
+        "builtin",
+        "backend",
+        "eager",
+        "publishing",
         "result",
+        "async_result",
+        "eager_result",
+        "result_base",
+        "result_set",
+        "waiting",
         "control",
+        "descent",
+        "graphs",
+        "job_futures",
         "job_manager",
         "pools",
     ),
-    7: ("app",),
+    7: ("app", "submitting"),
     8: ("conf", "models", "migrations.*"),
-    9: ("ledger.orm", "admin.*", "checks", "management.*"),
+    9: (
+        "ledger.connections",
+        "ledger.inserting",
+        "ledger.orm",
+        "admin.*",
+        "checks",
+        "management.*",
+        "pages",
+        "routers",
+    ),
     10: ("apps", "api.*", "compat", "contrib.*", "utils.*"),
     11: ("__init__",),
 }
@@ -85,8 +139,37 @@ ORDERED_FLOOR = 2
 # pairs (a module, or a package with all that it holds) may import the second. A migration names
 # the fields that are defined beside the models.
 SAME_FLOOR = {
+    ("admin", "pages"),
     ("cluster.placement", "worker.runner"),  # what it places
+    ("cluster.followers", "worker"),  # they run on workers
+    ("current", "messages"),
     ("migrations", "models"),
+    ("backend", "result"),
+    ("app", "submitting"),
+    ("builtin", "making"),
+    ("making", "attempts"),
+    ("making", "task"),
+    ("task", "attempts"),
+    ("worker", "cluster.futures"),  # what a job is called on the cluster
+    ("async_result", "control"),
+    ("async_result", "descent"),
+    ("async_result", "job_futures"),
+    ("async_result", "result_base"),
+    ("async_result", "waiting"),
+    ("descent", "result_base"),
+    ("eager_result", "async_result"),
+    ("eager_result", "waiting"),
+    ("result", "async_result"),
+    ("result", "eager_result"),
+    ("result", "result_base"),
+    ("result", "result_set"),
+    ("result", "waiting"),
+    ("result_base", "control"),
+    ("result_base", "waiting"),
+    ("graphs", "job_futures"),
+    ("result_set", "job_futures"),
+    ("result_set", "result_base"),
+    ("result_set", "waiting"),
 }
 # A thin command may reach for anything.
 FREE = ("management",)
@@ -108,14 +191,33 @@ FORBIDDEN: dict[str, set[str]] = {
 PICKLES = {"cloudpickle", "pickle"}
 MAY_PICKLE = {"serialization"}
 
+# Stored bytes may be a pickle, which is code: who serves others only passes them on, or shows what
+# was made of them before.
+REBUILDERS = {
+    f"{PACKAGE}.{name}"
+    for name in (
+        "reading.error_of",
+        "reading.message_of",
+        "reading.value_of",
+        "serialization.load_arguments",
+        "serialization.load_exception",
+        "serialization.loads",
+    )
+}
+NEVER_REBUILD = ("admin", "api", "broker", "dispatcher", "ledger", "pages")
+REBUILD_JSON = {"api.serializers"}  # after a look at the form
+
 # Around code that is not ours, and in the outermost loop of a service: nowhere else.
 BROAD_EXCEPTS = {
+    "cluster.followers",
     "cluster.placement",
     "dispatcher.client",
+    "dispatcher.reader",
     "registry",
     "serialization",
     "signals",
     "worker.execution",
+    "worker.preload",
 }
 
 STATE_NAMES = {
@@ -343,6 +445,18 @@ def test_only_serialization_pickles():
         if module.name not in MAY_PICKLE
         for found in module.imports()
         if found.name.split(".")[0] in PICKLES
+    ]
+
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_users_stored_is_not_rebuilt_by_dispatcher_admin_or_api():
+    wrong = [
+        f"{module.where(found.line)}: {found.name}"
+        for module in modules().values()
+        if module.is_in(NEVER_REBUILD) and module.name not in REBUILD_JSON
+        for found in module.imports()
+        if found.name in REBUILDERS
     ]
 
     assert not wrong, "\n".join(wrong)

@@ -12,15 +12,21 @@ from hypothesis import strategies as st
 from dask_facade.exceptions import MalformedMessage
 from dask_facade.messages import (
     Ack,
+    Again,
     Beat,
     Begun,
     Call,
+    Edge,
     Hand,
     Held,
     Hello,
     Inputs,
+    Kill,
     Leave,
+    Look,
     Message,
+    NewJob,
+    Nudge,
     Offer,
     Outcome,
     Pull,
@@ -29,12 +35,19 @@ from dask_facade.messages import (
     Refusal,
     Report,
     Returned,
+    Spawn,
+    Spawned,
     Unsure,
     Unwait,
+    Update,
     Wait,
     Welcome,
     pack,
+    pack_again,
+    pack_jobs,
     unpack,
+    unpack_again,
+    unpack_jobs,
 )
 
 CALL = Call(
@@ -54,6 +67,10 @@ CALL = Call(
     group_id=None,
     shape=0,
     payload=b"j[[],{}]",
+    expires=None,
+    graph=False,
+    options=b"",
+    near="",
     inputs=[],
 )
 OUTCOME = Outcome(
@@ -91,8 +108,43 @@ CALLS = st.builds(
     group_id=st.none() | TEXT,
     shape=NUMBERS,
     payload=st.binary(),
+    expires=st.none() | SECONDS,
+    graph=st.booleans(),
+    options=st.binary(),
+    near=TEXT,
     inputs=st.lists(st.binary()),
     marked=st.booleans(),
+)
+NEW_JOBS = st.builds(
+    NewJob,
+    id=TEXT,
+    task=TEXT,
+    queue=TEXT,
+    priority=NUMBERS,
+    payload=st.binary(),
+    preview=TEXT,
+    due=st.none() | SECONDS,
+    expires=st.none() | SECONDS,
+    delay=SECONDS,
+    acks_late=st.booleans(),
+    ignore_result=st.booleans(),
+    graph=st.booleans(),
+    owner=TEXT,
+    root_id=TEXT,
+    parent_id=st.none() | TEXT,
+    group_id=st.none() | TEXT,
+    shape=NUMBERS,
+    options=st.binary(),
+    errbacks=st.binary(),
+)
+EDGES = st.builds(Edge, TEXT, TEXT, NUMBERS, st.booleans())
+AGAIN = st.builds(
+    Again,
+    delay=SECONDS,
+    options=st.binary(),
+    becomes=st.lists(NEW_JOBS, max_size=1),
+    jobs=st.lists(NEW_JOBS, max_size=2),
+    edges=st.lists(EDGES, max_size=2),
 )
 OUTCOMES = st.builds(
     Outcome,
@@ -106,6 +158,10 @@ OUTCOMES = st.builds(
     started=st.none() | SECONDS,
     finished=SECONDS,
     runtime=SECONDS,
+    key=TEXT,
+    size=NUMBERS,
+    again=st.binary(),
+    cut=st.booleans(),
 )
 HELLOS = st.builds(
     Hello,
@@ -137,10 +193,25 @@ MESSAGES: dict[type, st.SearchStrategy[Message]] = {
     Pull: st.builds(Pull, TEXT, NUMBERS),
     Inputs: st.builds(Inputs, TEXT, NUMBERS, st.lists(st.binary()), NUMBERS),
     Leave: st.just(Leave()),
+    Spawn: st.builds(
+        Spawn,
+        NUMBERS,
+        st.booleans(),
+        TEXT,
+        NUMBERS,
+        NUMBERS,
+        st.lists(NEW_JOBS, max_size=2),
+        st.lists(EDGES, max_size=2),
+    ),
+    Spawned: st.builds(Spawned, NUMBERS, SECONDS, TEXT, TEXT),
+    Update: st.builds(Update, TEXT, NUMBERS, NUMBERS, TEXT, st.binary(), TEXT),
+    Kill: st.builds(Kill, TEXT, NUMBERS),
+    Nudge: st.just(Nudge()),
+    Look: st.builds(Look, st.lists(TEXT)),
 }
 ANY_MESSAGE = st.one_of(*MESSAGES.values())
 EVERY_KIND = typing.get_args(Message)
-NAMED = (*EVERY_KIND, Call, Outcome, Held)
+NAMED = (*EVERY_KIND, Again, NewJob, Edge, Call, Outcome, Held)
 
 
 def typed(value: object) -> object:
@@ -244,6 +315,12 @@ def packed(kind: type, *fields: object) -> bytes:
         packed(Offer, [None]),
         packed(Report, [OUTCOME[:-1]]),
         packed(Report, [{}]),
+        packed(Spawn, 1, False, "a", 1, 1, [["b"]], []),
+        packed(Spawn, 1, False, "a", 1, 1, [], [["a", "b", "0", True]]),
+        packed(Spawn, 1, False, "a", 1, 1, 5, []),
+        packed(Spawn, 1, False),
+        packed(Look, [1]),
+        packed(Kill, "a", "1"),
     ],
 )
 def test_bytes_that_are_no_message_are_malformed(data):
@@ -265,8 +342,8 @@ def wrong_values(sound: object) -> list[object]:
     ]
 
 
-MAY_BE_NONE = {"due", "parent_id", "group_id", "result", "traceback", "started"}
-WHOLE_CALL = CALL._replace(due=2.5, parent_id="b", group_id="c")
+MAY_BE_NONE = {"due", "expires", "parent_id", "group_id", "result", "traceback", "started"}
+WHOLE_CALL = CALL._replace(due=2.5, expires=3.5, parent_id="b", group_id="c")
 WHOLE_OUTCOME = OUTCOME._replace(traceback="words")
 
 
@@ -330,6 +407,30 @@ def test_a_message_with_a_flipped_byte_raises_nothing_but_malformed_message(mess
 
     with suppress(MalformedMessage):
         assert isinstance(unpack(spoilt), EVERY_KIND)
+
+
+@given(AGAIN)
+def test_how_a_job_goes_on_comes_back_as_it_was(again):
+    assert typed(unpack_again(pack_again(again))) == typed(again)
+
+
+@given(st.lists(NEW_JOBS, max_size=3))
+def test_jobs_that_are_kept_for_later_come_back_as_they_were(jobs):
+    assert unpack_jobs(pack_jobs(jobs)) == jobs
+
+
+def test_no_jobs_take_no_bytes():
+    assert pack_jobs([]) == b""
+
+
+@given(ANYTHING)
+def test_whatever_else_is_kept_for_later_is_malformed(value):
+    data = msgpack.packb(value)
+
+    with suppress(MalformedMessage):
+        assert isinstance(unpack_again(data), Again)
+    with suppress(MalformedMessage):
+        assert all(isinstance(job, NewJob) for job in unpack_jobs(data))
 
 
 def test_sequences_are_the_only_fields_without_a_plain_type():

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -188,3 +190,16 @@ def test_a_thread_waits_for_the_sources_that_another_one_calls(registry):
     second.join(DEADLINE)
 
     assert found == ["late"]
+
+
+def test_celerys_own_tasks_are_found_in_a_process_that_imported_nothing_else():
+    script = (
+        "from dask_facade.registry import tasks\n"
+        "print([tasks.find(name).name for name in ('celery.accumulate', 'dask_facade.errback')])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "['celery.accumulate', 'dask_facade.errback']"

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import queue
+import select
+import signal
 import threading
 import time
 from types import SimpleNamespace
@@ -8,29 +11,48 @@ from types import SimpleNamespace
 import pytest
 
 from dask_facade import line as lines
-from dask_facade.exceptions import LineClosed
-from dask_facade.line import token
+from dask_facade.exceptions import (
+    DaskFacadeError,
+    DuplicateTaskId,
+    LedgerRefused,
+    LineClosed,
+    PayloadTooLarge,
+    Superseded,
+    TaskRevokedError,
+)
+from dask_facade.line import FRAME_LIMIT, token
 from dask_facade.messages import (
+    DUPLICATE,
+    INVALID,
     RUNNER,
+    SUPERSEDED,
     VERSION,
     Ack,
     Beat,
     Begun,
     Call,
+    Edge,
     Hand,
     Held,
     Hello,
     Inputs,
+    Kill,
     Leave,
+    NewJob,
     Outcome,
     Pull,
     Recall,
     Report,
     Returned,
+    Spawn,
+    Spawned,
+    Update,
 )
-from dask_facade.states import SUCCESS
-from dask_facade.worker import runner as running
-from dask_facade.worker.runner import Runner
+from dask_facade.serialization import load_exception
+from dask_facade.states import FAILURE, REVOKED, SUCCESS
+from dask_facade.worker import serving as running
+from dask_facade.worker.channel import NoData
+from dask_facade.worker.serving import Runner
 from tests.unit.listening import DEADLINE, SECRET, soon
 
 HELLO = Hello(
@@ -63,6 +85,10 @@ def call(id, *, marked=False, hand=1):
         group_id=None,
         shape=0,
         payload=b"",
+        expires=None,
+        graph=False,
+        options=b"",
+        near="",
         inputs=[],
         marked=marked,
     )
@@ -75,23 +101,44 @@ def outcome(call, result=b"j1"):
 class Worker:
     """Runs a Runner in a thread. A call ends at once, unless its id is in *gates*."""
 
-    def __init__(self, addresses, execute=None):
+    def __init__(self, addresses, execute=None, data=None):
+        self.alone = True
         self.begun = queue.Queue()
+        self.children = []  # ids of calls that run in a process of their own
+        self.ended = threading.Event()
         self.gates = {}
         self.is_open = True
         self.results = {}
         self.said = queue.Queue()
-        self.runner = Runner(HELLO, addresses, execute or self.execute, lambda: self.is_open)
+        if execute is not None:
+            self.run = execute
+        self.runner = Runner(HELLO, addresses, self, lambda: self.is_open, data)
         self.thread = threading.Thread(target=self._serve, name="runner", daemon=True)
         self.thread.start()
 
-    def execute(self, call, inputs):
+    # As the executor of the runner
+
+    def run(self, call, channel):
         self.begun.put(call.id)
         if call.id in self.gates:
             assert self.gates[call.id].wait(DEADLINE)
         if call.id.startswith("list"):
-            return outcome(call, b"".join(inputs()))
+            return outcome(call, b"".join(channel.pull(0, None)))
         return outcome(call, self.results.get(call.id, b"j1"))
+
+    def kill(self, id, hand):
+        if id in self.children:
+            self.release(id)
+        return id in self.children
+
+    def end_process(self):
+        self.ended.set()
+
+    def abandon(self):
+        """It has no children."""
+
+    def close(self):
+        """Likewise."""
 
     def hold(self, *ids):
         """Let these calls last until they are released."""
@@ -116,8 +163,8 @@ def work(listener):
     """A worker whose runner has dialled; ended after the test."""
     workers = []
 
-    def work(*addresses, execute=None):
-        workers.append(Worker(addresses or [listener.address], execute))
+    def work(*addresses, execute=None, data=None):
+        workers.append(Worker(addresses or [listener.address], execute, data))
         return workers[-1]
 
     yield work
@@ -548,9 +595,9 @@ def test_a_call_whose_inputs_cannot_be_had_any_more_is_told_so(work, listener, m
     monkeypatch.setattr(running, "REDIAL", 0.001)
     raised = queue.Queue()
 
-    def execute(call, inputs):
+    def execute(call, channel):
         try:
-            inputs()
+            channel.pull(0, None)
         except LineClosed as error:
             raised.put(error)
         return outcome(call)
@@ -564,3 +611,419 @@ def test_a_call_whose_inputs_cannot_be_had_any_more_is_told_so(work, listener, m
 
     assert "away" in str(soon(raised))
     worker.ends()
+
+
+def test_part_of_what_a_call_takes_is_pulled(work, listener):
+    worker = work(execute=lambda call, channel: outcome(call, b"".join(channel.pull(1, 2))))
+    soon(listener.hellos)
+
+    listener.says(Hand([call("a")]))
+    assert listener.hears() == Pull("a", 1)
+    listener.says(Inputs("a", 1, [b"2", b"3"], 3))
+
+    assert listener.hears() == Report([outcome(call("a"), b"2")])
+    assert worker.is_open
+
+
+# What a running call says
+
+
+NEW = NewJob(
+    id="child",
+    task="task",
+    queue="q",
+    priority=0,
+    payload=b"",
+    preview="",
+    due=None,
+    expires=None,
+    delay=0.0,
+    acks_late=False,
+    ignore_result=False,
+    graph=False,
+    owner="",
+    root_id="a",
+    parent_id="a",
+    group_id=None,
+    shape=0,
+    options=b"",
+    errbacks=b"",
+)
+EDGE = Edge("child", "other", 0, True)
+
+
+@pytest.fixture
+def spawner(work, listener):
+    """A worker whose calls submit NEW, and what came of it."""
+    came = queue.Queue()
+
+    def execute(call, channel):
+        try:
+            came.put(channel.spawn([NEW], [EDGE]))
+        except DaskFacadeError as error:
+            came.put(error)
+        return outcome(call)
+
+    worker = work(execute=execute)
+    soon(listener.hellos)
+    listener.says(Hand([call("a", hand=3)]))
+    worker.came = came
+    return worker
+
+
+def test_children_are_submitted_once_the_dispatcher_says_so(spawner, listener):
+    assert listener.hears() == Spawn(1, False, "a", 1, 3, [NEW], [EDGE])
+    assert spawner.came.empty()
+
+    listener.says(Spawned(7, 99.0, "", ""), Spawned(1, 12.5, "", ""))
+
+    assert soon(spawner.came) == 12.5
+    assert listener.hears() == Report([outcome(call("a", hand=3))])
+
+
+def test_each_submission_has_its_number(spawner, listener):
+    listener.hears()
+    listener.says(Spawned(1, 1.0, "", ""), Hand([call("b")]))
+
+    assert hears(listener, 2)[1] == Spawn(2, False, "b", 1, 1, [NEW], [EDGE])
+    listener.says(Spawned(2, 1.0, "", ""))
+
+
+def test_a_submission_outlasts_the_line(spawner, listener):
+    listener.hears()
+
+    listener.hang_up()
+
+    assert soon(listener.hellos).held == [Held("a", 1, 3, True)]
+    assert listener.hears() == Spawn(1, True, "a", 1, 3, [NEW], [EDGE])
+    listener.says(Spawned(1, 12.5, "", ""))
+    assert soon(spawner.came) == 12.5
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [(DUPLICATE, DuplicateTaskId), (SUPERSEDED, Superseded), (INVALID, LedgerRefused)],
+)
+def test_a_refused_submission_raises_in_the_task(spawner, listener, refusal, kind):
+    listener.hears()
+
+    listener.says(Spawned(1, 0.0, refusal, "child"))
+
+    error = soon(spawner.came)
+    assert type(error) is kind
+    assert "child" in str(error)
+
+
+def test_a_submission_that_no_frame_takes_is_refused(work, listener, monkeypatch):
+    monkeypatch.setattr(lines, "FRAME_LIMIT", 10_000)
+    came = queue.Queue()
+
+    def execute(call, channel):
+        with pytest.raises(LedgerRefused) as refused:
+            channel.spawn([NEW._replace(payload=b"x" * 20_000)], [])
+        came.put(refused.value)
+        return outcome(call)
+
+    work(execute=execute)
+    soon(listener.hellos)
+
+    listener.says(Hand([call("a")]))
+
+    assert "too much" in str(soon(came))
+    assert listener.hears() == Report([outcome(call("a"))])
+
+
+def test_a_submission_fails_when_no_dispatcher_comes_back(spawner, listener, monkeypatch):
+    monkeypatch.setattr(running, "GIVE_UP", 0.0)
+    monkeypatch.setattr(running, "REDIAL", 0.001)
+    listener.hears()
+
+    listener.close()
+
+    assert type(soon(spawner.came)) is LineClosed
+
+
+def test_updates_are_told_and_the_last_one_before_the_outcome(work, listener):
+    def execute(call, channel):
+        for count in range(1000):
+            channel.update("PROGRESS", b"j%d" % count, "")
+        return outcome(call)
+
+    work(execute=execute)
+    soon(listener.hellos)
+
+    listener.says(Hand([call("a", hand=3)]))
+
+    said = [listener.hears()]
+    while isinstance(said[-1], Update):
+        said.append(listener.hears())
+    assert said[-1] == Report([outcome(call("a", hand=3))])
+    assert said[-2] == Update("a", 1, 3, "PROGRESS", b"j999", "")
+    assert len(said) < 100  # it was faster than anybody could read
+
+
+def test_an_update_is_told_while_the_call_goes_on(work, listener):
+    go_on = threading.Event()
+
+    def execute(call, channel):
+        channel.update("PROGRESS", b"j1", "")
+        channel.update("PROGRESS", b"j2", "")
+        assert go_on.wait(DEADLINE)
+        return outcome(call)
+
+    work(execute=execute)
+    soon(listener.hellos)
+    listener.says(Hand([call("a")]))
+
+    update = listener.hears()
+    while update.meta != b"j2":
+        update = listener.hears()
+    go_on.set()
+
+    assert listener.hears() == Report([outcome(call("a"))])
+
+
+def test_what_a_thread_says_after_its_call_takes_no_place_of_what_others_say(work, listener):
+    channels = []
+
+    def execute(call, channel):
+        channels.append(channel)
+        if call.id == "b":
+            channel.update("PROGRESS", b"jb", "")
+            channels[0].update("LATE", b"ja", "")
+            with pytest.raises(Superseded):
+                channels[0].spawn([NEW], [EDGE])
+        return outcome(call)
+
+    work(execute=execute)
+    soon(listener.hellos)
+    listener.says(Hand([call("a"), call("b")]))
+
+    said = [listener.hears()]
+    while said[-1] != Report([outcome(call("b"))]):
+        said.append(listener.hears())
+
+    states = [each.state for each in said if isinstance(each, Update)]
+    assert states == ["PROGRESS"]
+
+
+def test_an_end_that_no_frame_takes_fails_its_call_and_not_its_runner(work, listener):
+    huge = b"j" + b"1" * FRAME_LIMIT
+
+    def execute(call, channel):
+        return outcome(call, huge) if call.id == "a" else outcome(call)
+
+    work(execute=execute)
+    soon(listener.hellos)
+    listener.says(Hand([call("a"), call("b")]))
+
+    (failed,) = listener.hears().outcomes
+    assert (failed.id, failed.state) == ("a", FAILURE)
+    assert isinstance(load_exception(failed.result), PayloadTooLarge)
+    assert listener.hears() == Report([outcome(call("b"))])
+
+
+def test_a_state_that_no_frame_takes_is_left_out(work, listener):
+    go_on = threading.Event()
+
+    def execute(call, channel):
+        channel.update("HUGE", b"x" * (FRAME_LIMIT + 1), "")
+        assert go_on.wait(DEADLINE)
+        channel.update("PROGRESS", b"j1", "")
+        return outcome(call)
+
+    work(execute=execute)
+    soon(listener.hellos)
+    listener.says(Hand([call("a")]))
+    go_on.set()
+
+    said = [listener.hears()]
+    while not isinstance(said[-1], Report):
+        said.append(listener.hears())
+    assert said == [Update("a", 1, 1, "PROGRESS", b"j1", ""), Report([outcome(call("a"))])]
+
+
+def test_a_fork_in_a_task_has_no_line_and_is_told_so(work, listener):
+    """Else what it submits would be asked for again and again, and never answered."""
+
+    def execute(call, channel):
+        read, write = os.pipe()
+        fork = os.fork()
+        if fork == 0:
+            try:
+                channel.update("PROGRESS", b"j1", "")
+                channel.spawn([NEW], [EDGE])
+            except BaseException as error:
+                os.write(write, type(error).__name__.encode())
+            os._exit(0)
+        os.close(write)
+        with os.fdopen(read) as words:
+            ready, _, _ = select.select([words], [], [], DEADLINE)
+            said = words.read() if ready else "nothing"
+        os.kill(fork, signal.SIGKILL)
+        os.waitpid(fork, 0)
+        return outcome(call, said.encode())
+
+    work(execute=execute)
+    soon(listener.hellos)
+    listener.says(Hand([call("a")]))
+
+    assert listener.hears() == Report([outcome(call("a"), b"LineClosed")])
+
+
+def test_updates_never_wait_for_a_slow_line(work, listener):
+    listener_reads = threading.Event()
+
+    def execute(call, channel):
+        listener.pause_reading()
+        for _ in range(50):
+            channel.update("PROGRESS", b"x" * 2**20, "")
+            time.sleep(0.001)
+        listener_reads.set()
+        return outcome(call)
+
+    work(execute=execute)
+    soon(listener.hellos)
+    listener.says(Hand([call("a")]))
+
+    assert listener_reads.wait(DEADLINE)
+    listener.resume_reading()
+    while not isinstance(listener.hears(), Report):
+        pass
+
+
+# Calls that are to be ended
+
+
+def is_terminated(outcome):
+    error = load_exception(outcome.result)
+    assert (outcome.state, type(error), str(error)) == (REVOKED, TaskRevokedError, "terminated")
+    return outcome.id, outcome.attempt, outcome.hand
+
+
+def test_a_call_in_a_child_process_is_killed_there(worker, listener):
+    worker.children = ["a"]
+    worker.hold("a")
+    listener.says(Hand([call("a", hand=3), call("b")]))
+    soon(worker.begun)
+
+    listener.says(Kill("a", 3))
+
+    assert hears(listener, 2) == [
+        Report([outcome(call("a", hand=3))]),
+        Report([outcome(call("b"))]),
+    ]
+    assert not worker.ended.is_set()
+
+
+@pytest.mark.parametrize("killed", [("a", 2), ("unknown", 1)])
+def test_a_call_that_is_not_here_is_not_killed(worker, listener, killed):
+    worker.hold("a")
+    listener.says(Hand([call("a", hand=3)]))
+    soon(worker.begun)
+
+    listener.says(Kill(*killed), Recall())
+
+    assert listener.hears() == Returned([])
+    assert not worker.ended.is_set()
+    worker.release("a")
+
+
+def test_a_call_that_has_not_begun_never_does(worker, listener):
+    worker.hold("a")
+    listener.says(Hand([call("a"), call("b", hand=2), call("c")]))
+    soon(worker.begun)
+
+    listener.says(Kill("b", 2))
+
+    (ended,) = listener.hears().outcomes
+    assert is_terminated(ended) == ("b", 1, 2)
+    worker.release("a")
+    assert hears(listener, 2) == [Report([outcome(call(id))]) for id in "ac"]
+
+
+def test_a_call_in_the_workers_only_thread_ends_with_its_process(worker, listener):
+    """All that the dispatcher must know of is told first; nothing else is lost with it."""
+    worker.hold("a")
+    listener.says(Hand([call("a", hand=3), call("b")]))
+    soon(worker.begun)
+
+    listener.says(Kill("a", 3))
+    assert hears(listener, 2) == [Leave(), Returned([("b", 1)])]
+    (ended,) = listener.hears().outcomes
+    assert is_terminated(ended) == ("a", 1, 3)
+    assert not worker.ended.is_set()
+    listener.says(Hand([call("late")]), Leave(), Ack([("a", 3)]))
+
+    assert listener.hears() == Returned([("late", 1)])
+    assert worker.ended.wait(DEADLINE)
+
+
+def test_a_process_ends_though_nobody_acknowledges(worker, listener, monkeypatch):
+    monkeypatch.setattr(running, "KILL_TIMEOUT", 0.01)
+    worker.hold("a")
+    listener.says(Hand([call("a")]))
+    soon(worker.begun)
+
+    listener.says(Kill("a", 1))
+
+    assert worker.ended.wait(DEADLINE)
+
+
+def test_a_process_stays_when_the_call_ends_first(worker, listener):
+    worker.hold("a")
+    listener.says(Hand([call("a")]))
+    soon(worker.begun)
+    listener.says(Kill("a", 1))
+    hears(listener, 2)
+
+    worker.release("a")
+    listener.says(Leave(), Ack([("a", 1)]))
+
+    assert worker.ends() == "its worker closes"
+    assert listener.heard.empty()  # what it returned is not told: it is revoked
+    assert not worker.ended.is_set()
+
+
+def test_a_call_beside_others_in_its_process_goes_on(worker, listener, caplog):
+    worker.alone = False
+    worker.hold("a")
+    listener.says(Hand([call("a")]))
+    soon(worker.begun)
+
+    listener.says(Kill("a", 1), Recall())
+    assert listener.hears() == Returned([])
+    worker.release("a")
+
+    assert listener.hears() == Report([outcome(call("a"))])
+    assert "isolate=True" in caplog.text
+    assert not worker.ended.is_set()
+
+
+# Where the dispatcher is
+
+
+class Cluster(NoData):
+    """A cluster whose scheduler says where the dispatcher is."""
+
+    addresses = ()
+
+    def dispatcher(self):
+        return self.addresses
+
+
+def test_a_runner_finds_the_next_dispatcher_by_the_scheduler(work, listener, listen, monkeypatch):
+    monkeypatch.setattr(running, "REDIAL", 0.001)
+    cluster, second = Cluster(), listen()
+    worker = work(data=cluster)
+    soon(listener.hellos)
+    listener.says(Hand([call("a")]))
+    report = listener.hears()
+
+    listener.close()
+    cluster.addresses = (second.address,)
+
+    assert soon(second.hellos).held == [Held("a", 1, 1, True)]
+    assert second.hears() == report
+    second.says(Ack([("a", 1)]), Leave())
+    assert worker.ends() == "told to leave"

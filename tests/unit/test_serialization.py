@@ -18,14 +18,19 @@ from dask_facade.exceptions import DecodeError, EncodeError, UnpickleableExcepti
 from dask_facade.serialization import (
     NONE,
     PREVIEW_LIMIT,
+    Reference,
+    as_json,
+    count_references,
     dump_arguments,
     dump_exception,
+    dump_referring,
     dumps,
     load_arguments,
     load_exception,
     loads,
     preview,
     preview_arguments,
+    resolve,
     storable,
 )
 
@@ -519,3 +524,104 @@ def test_every_value_has_a_preview_that_can_be_stored(value):
     assert len(text) <= PREVIEW_LIMIT
     assert "\x00" not in text
     text.encode()
+
+
+# References
+
+
+class Result:
+    def __init__(self, id):
+        self.id = id
+
+
+def refer(value):
+    return value.id if isinstance(value, Result) else None
+
+
+def test_results_within_arguments_become_references():
+    one, two = Result("one"), Result("two")
+
+    data, ids = dump_referring((one, [two], {"x": (one,)}), {"y": two}, refer)
+
+    assert ids == ["one", "two"]
+    args, kwargs = load_arguments(data)
+    assert args == [Reference(0), [Reference(1)], {"x": (Reference(0),)}]
+    assert kwargs == {"y": Reference(1)}
+    assert count_references([args, kwargs]) == 2
+    assert resolve([args, kwargs], ["a", "b"]) == [["a", ["b"], {"x": ("a",)}], {"y": "b"}]
+
+
+def test_arguments_without_references_are_left_as_they_are():
+    for args in [(1, "x", [None]), ({1, 2}, (3,))]:
+        data, ids = dump_referring(args, {}, refer)
+
+        assert (data, ids) == (dump_arguments(args, {}), [])
+        loaded = load_arguments(data)[0]
+        assert count_references(loaded) == 0
+        assert resolve(loaded, []) is loaded
+
+
+def test_a_list_within_itself_is_left_as_it_is():
+    items = [Result("one")]
+    items.append(items)
+
+    data, ids = dump_referring((items, object), {}, refer)
+
+    assert ids == ["one"]
+    assert load_arguments(data)[0][0][0] == Reference(0)
+
+
+def test_subclasses_of_containers_are_not_looked_into():
+    class Own(list):
+        pass
+
+    assert dump_referring((Own([Result("one")]),), {}, refer)[1] == []
+
+
+# JSON as Celery has it
+
+
+@pytest.mark.parametrize(
+    ("value", "back"),
+    [
+        ((1, (2,)), [1, [2]]),
+        ({1: "x", None: 1, False: 2}, {"1": "x", "null": 1, "false": 2}),
+        (
+            datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC),
+            datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC),
+        ),
+        (decimal.Decimal("1.5"), decimal.Decimal("1.5")),
+        (Colour.RED, 1),
+        (b"bytes", b"bytes"),
+    ],
+)
+def test_json_is_what_celerys_gives_back(value, back):
+    assert as_json(value) == back
+
+
+@pytest.mark.parametrize("value", [{1}, object(), [object()], {(1,): 2}, lambda: None])
+def test_what_json_cannot_say_is_refused(value):
+    with pytest.raises(EncodeError, match="JSON has no"):
+        as_json(value)
+
+
+def test_a_list_within_itself_is_refused_as_json():
+    items = []
+    items.append(items)
+
+    with pytest.raises(EncodeError):
+        as_json(items)
+
+
+def test_an_object_may_say_itself_in_json():
+    class Point:
+        def __json__(self):
+            return {"x": (1,)}
+
+    assert as_json([Point()]) == [{"x": [1]}]
+
+
+def test_a_lazy_translation_is_its_text():
+    from django.utils.functional import lazystr
+
+    assert as_json([lazystr("hello")]) == ["hello"]

@@ -6,9 +6,9 @@ import pytest
 
 from dask_facade import DaskFacade, Task, current, shared_task
 from dask_facade.exceptions import EncodeError
+from dask_facade.making import make_task, task_name
 from dask_facade.registry import tasks
 from dask_facade.serialization import load_arguments
-from dask_facade.task import make_task, task_name
 
 
 def test_a_task_is_called_like_its_function(app):
@@ -126,8 +126,9 @@ def test_a_task_knows_the_request_of_the_job_that_it_runs(app):
         return self.request.id
 
     assert asking() is None
-    with current.running(current.Request(id="a")):
+    with current.running(current.Context(id="a", task="task.asking")):
         assert asking() == "a"
+        assert asking() is None  # now it is a function that is called
 
 
 # Submitting
@@ -140,7 +141,7 @@ def test_delay_submits_a_job_with_its_arguments(app):
 
     result = delayed.delay(1, y=(2,))
 
-    (call,) = app.store.open_desk().take_up(lead(app), 0, 0, 10)
+    (call,) = app.store.open_desk().take_up(lead(app), 0, 0, 10).ready
     assert (call.id, call.task) == (result.id, "task.delayed")
     assert load_arguments(call.payload) == ([1], {"y": (2,)})
 
@@ -176,7 +177,7 @@ def test_wrong_arguments_are_a_type_error_at_the_call(app):
             call()
     with pytest.raises(TypeError):
         strict.delay(x=1, z=2)
-    assert not app.store.open_desk().take_up(lead(app), 0, 0, 10)
+    assert not app.store.open_desk().take_up(lead(app), 0, 0, 10).ready
 
 
 def test_a_task_without_typing_is_checked_by_its_worker_only(app):

@@ -15,11 +15,12 @@ from dask_facade.exceptions import (
     LedgerRefused,
     LedgerUnavailable,
 )
-from dask_facade.jobs import Batch, Claim, NewJob, Release
+from dask_facade.jobs import Batch, Claim, Release
 from dask_facade.ledger.memory import MemoryStore
-from dask_facade.messages import Outcome
+from dask_facade.messages import INVALID, Outcome, Spawn, Update
 from dask_facade.serialization import load_exception
 from dask_facade.states import FAILURE, PENDING, RECEIVED, SUCCESS
+from tests.unit.stage import new_job
 
 
 class Desk:
@@ -31,9 +32,29 @@ class Desk:
         self.threads = []
         self.tried = []
         self.refused = set()
+        self.spawned = []
 
     def __getattr__(self, name):
         return getattr(self.desk, name)
+
+    def spawn(self, epoch, spawns):
+        self.spawned.append([each.again for each in spawns])
+        if self.fails and self.fails[0] != "lost":
+            raise self.fails.popleft()
+        if any(job.id in self.refused for each in spawns for job in each.jobs):
+            raise LedgerRefused("it is too odd")
+        answers = self.desk.spawn(epoch, spawns)
+        if self.fails:
+            self.fails.popleft()
+            raise LedgerUnavailable("the answer was lost")
+        return answers
+
+    def update(self, epoch, updates):
+        if self.fails:
+            raise self.fails.popleft()
+        if any(each.id in self.refused for each in updates):
+            raise LedgerRefused("it is too odd")
+        self.desk.update(epoch, updates)
 
     def write(self, epoch, batch):
         self.threads.append(threading.current_thread())
@@ -76,10 +97,6 @@ class Ledger:
                 writer.close()
 
         return asyncio.run(main())
-
-
-def new_job(id):
-    return NewJob(id, "task", "q", 0, b"", "", None, False, False, id, None, None, 0)
 
 
 def claim(id):
@@ -296,3 +313,117 @@ def test_an_outcome_that_never_began_fails_with_the_reason_too(ledger):
 
     assert written.outcomes[0].state == FAILURE
     assert ledger.store.fetch([id])[id].finished == datetime.fromtimestamp(2.0, UTC)
+
+
+# What running calls submit and say
+
+
+def spawn(number, parent, *children):
+    return Spawn(
+        number, False, parent, 1, 1, [new_job(id, parent_id=parent) for id in children], []
+    )
+
+
+def said(id, meta=b"j1"):
+    return Update(id, 1, 1, "PROGRESS", meta, "")
+
+
+def test_a_few_children_are_written_at_once(ledger):
+    (id,) = ledger.jobs(1)
+
+    async def work(writer):
+        return writer.spawn_at_once([spawn(1, id, "child")])
+
+    assert [each.refusal for each in ledger.run(work)] == [""]
+    assert ledger.states(["child"]) == [PENDING]
+
+
+@pytest.mark.parametrize(
+    "error", [None, LedgerBusy(), LedgerUnavailable(), LedgerRefused()], ids=repr
+)
+def test_children_that_cannot_be_written_at_once_are_left_to_spawn(ledger, error):
+    (id,) = ledger.jobs(1)
+    children = [f"child {number}" for number in range(1 if error else SMALL + 1)]
+    if error is not None:
+        ledger.desk.fails.append(error)
+
+    async def work(writer):
+        return writer.spawn_at_once([spawn(1, id, *children)])
+
+    assert ledger.run(work) is None
+
+
+@pytest.mark.parametrize("error", [LedgerBusy, LedgerUnavailable])
+def test_children_are_written_when_the_ledger_is_back(ledger, error):
+    (id,) = ledger.jobs(1)
+    ledger.desk.fails.extend([error(), error()])
+
+    answers = ledger.run(lambda writer: writer.spawn([spawn(1, id, "child")]))
+
+    assert [each.refusal for each in answers] == [""]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_children_whose_answer_was_lost_are_not_refused_for_being_there(ledger, at_once):
+    (id,) = ledger.jobs(1)
+    ledger.desk.fails.append("lost")
+    spawns = [spawn(1, id, "child")]
+
+    async def work(writer):
+        if at_once:
+            assert writer.spawn_at_once(spawns) is None
+        return await writer.spawn(spawns)
+
+    assert [each.refusal for each in ledger.run(work)] == [""]
+    assert ledger.desk.spawned == [[False], [True]]
+
+
+def test_children_that_are_refused_are_answered_so_and_the_others_pass(ledger):
+    (id,) = ledger.jobs(1)
+    ledger.desk.refused = {"odd"}
+    children = ["a", "b", "odd", "c"]
+    spawns = [spawn(number, id, child) for number, child in enumerate(children)]
+
+    answers = ledger.run(lambda writer: writer.spawn(spawns))
+
+    assert [(each.number, each.refusal) for each in answers] == [
+        (0, ""),
+        (1, ""),
+        (2, INVALID),
+        (3, ""),
+    ]
+    assert "too odd" in answers[2].reason
+    assert set(ledger.store.fetch(children)) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("error", [None, LedgerBusy, LedgerUnavailable, LedgerRefused])
+def test_what_is_said_is_written_at_once_or_not_at_all(ledger, error):
+    (id,) = ledger.jobs(1)
+    if error is not None:
+        ledger.desk.fails.append(error())
+
+    async def work(writer):
+        return writer.update_at_once([said(id)])
+
+    assert ledger.run(work) is (error is None)
+    assert ledger.store.fetch([id])[id].meta == (None if error else b"j1")
+
+
+def test_too_much_is_not_said_at_once(ledger):
+    ids = ledger.jobs(SMALL + 1)
+
+    async def work(writer):
+        return writer.update_at_once([said(id) for id in ids])
+
+    assert ledger.run(work) is False
+
+
+def test_what_is_refused_of_what_is_said_is_left_out(ledger, caplog):
+    ids = ledger.jobs(5)
+    ledger.desk.refused = {ids[2]}
+
+    ledger.run(lambda writer: writer.update([said(id) for id in ids]))
+
+    jobs = ledger.store.fetch(ids)
+    assert [jobs[id].meta for id in ids] == [b"j1", b"j1", None, b"j1", b"j1"]
+    assert ids[2] in caplog.text

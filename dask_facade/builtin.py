@@ -1,0 +1,43 @@
+"""The tasks that are always there: what Celery has of its own, and what stands for a canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dask_facade.canvas import Signature
+from dask_facade.making import make_task
+from dask_facade.plan import ERRBACK
+
+
+def accumulate(*args: Any, index: int | None = None) -> Any:
+    """Return the arguments, or the one at *index*: what `Task.replace` makes of a group."""
+    return args if index is None else args[index]
+
+
+def apply_to_each(task: Any, it: Iterable[Any]) -> list[Any]:
+    """Return what a task returns for each of *it*."""
+    called = Signature.from_dict(task)
+    return [called.type(*called.args, each, **called.kwargs) for each in it]
+
+
+def apply_to_all(task: Any, it: Iterable[Iterable[Any]]) -> list[Any]:
+    """Return what a task returns for the arguments in each of *it*."""
+    called = Signature.from_dict(task)
+    return [called.type(*called.args, *each, **called.kwargs) for each in it]
+
+
+def submit_errback(request: Any, exc: Any, traceback: Any, signature: Any) -> None:
+    """Submit an error callback that is a canvas, with the id of the job that failed."""
+    Signature.from_dict(signature).apply_async((request.id,))
+
+
+def backend_cleanup() -> None:
+    """Do nothing: the dispatcher prunes what has expired."""
+
+
+make_task(accumulate, "", {"name": "celery.accumulate"})
+make_task(apply_to_each, "", {"name": "celery.map"})
+make_task(apply_to_all, "", {"name": "celery.starmap"})
+make_task(backend_cleanup, "", {"name": "celery.backend_cleanup", "ignore_result": True})
+make_task(submit_errback, "", {"name": ERRBACK, "ignore_result": True})

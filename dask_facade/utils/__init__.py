@@ -1,0 +1,1 @@
+"""Celery's odds and ends that projects import."""

@@ -1,0 +1,41 @@
+"""Ends of calls that the broker decides by itself."""
+
+from __future__ import annotations
+
+from dask_facade.exceptions import DaskFacadeError, TaskRevokedError, WorkerLostError
+from dask_facade.messages import Call, Outcome
+from dask_facade.serialization import dump_exception, preview
+from dask_facade.states import FAILURE, REVOKED
+
+EXPIRED = "expired"
+TERMINATED = "terminated"
+WITHDRAWN = "revoked"
+
+
+def revoked(call: Call, reason: str, finished: float) -> Outcome:
+    """Return how *call* ends that nobody shall run; *finished* is in seconds since the epoch."""
+    return _end(call, REVOKED, TaskRevokedError(reason), finished)
+
+
+def lost(call: Call, worker: str, finished: float) -> Outcome:
+    """Return how *call* ends that a worker may have been running when it died."""
+    times = f", {call.lost + 1} times" if call.lost else ""
+    error = WorkerLostError(
+        f"worker {worker} died while it may have been running job {call.id}{times}"
+    )
+    return _end(call, FAILURE, error, finished)
+
+
+def _end(call: Call, state: str, error: DaskFacadeError, finished: float) -> Outcome:
+    return Outcome(
+        id=call.id,
+        attempt=call.attempt,
+        hand=call.hand,
+        state=state,
+        result=dump_exception(error),
+        preview=preview(error),
+        traceback=f"{type(error).__module__}.{type(error).__qualname__}: {error}\n",
+        started=None,
+        finished=finished,
+        runtime=0.0,
+    )

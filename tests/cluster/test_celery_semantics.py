@@ -1,0 +1,485 @@
+"""What Celery's users rely on, as far as one call can show it; the numbers order them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dask_facade import AsyncResult, DaskFacade, GroupResult, chain, chord, group
+from dask_facade.app import Celery
+from dask_facade.exceptions import (
+    ChordError,
+    EncodeError,
+    MaxRetriesExceededError,
+    NotRegistered,
+    Reject,
+    SoftTimeLimitExceeded,
+    TaskRevokedError,
+    TimeLimitExceeded,
+    TimeoutError,
+    UnpickleableExceptionWrapper,
+    WorkerLostError,
+)
+from dask_facade.states import (
+    FAILURE,
+    PENDING,
+    PROPAGATE_STATES,
+    READY_STATES,
+    RETRY,
+    REVOKED,
+    STARTED,
+    SUCCESS,
+)
+from tests.cluster import semantics as tasks
+from tests.cluster.processes import DispatcherProcess, wait_for
+
+pytestmark = pytest.mark.usefixtures("dispatcher")
+
+SOON = 20  # seconds
+
+
+def test_01_an_unknown_or_forgotten_id_is_pending(app: DaskFacade) -> None:
+    unknown, known = AsyncResult("nobody-knows-it"), tasks.add.delay(1, 1)
+    known.get(timeout=SOON)
+
+    known.forget()
+
+    wait_for(lambda: not app.store.fetch([known.id]), "the row's end")
+    for result in (unknown, known, AsyncResult(known.id)):
+        assert (result.state, result.result, result.ready()) == (PENDING, None, False)
+
+
+def test_02_get_raises_the_original_class() -> None:
+    result = tasks.fail.delay("mine")
+
+    with pytest.raises(tasks.MyErr, match=r"^mine"):
+        result.get(timeout=SOON)
+
+    assert isinstance(result.result, tasks.MyErr)
+    assert isinstance(result.traceback, str)
+    assert "raise MyErr(message)" in result.traceback
+
+
+def test_03_an_exception_that_cannot_be_rebuilt_breaks_nothing() -> None:
+    with pytest.raises(UnpickleableExceptionWrapper, match="1 and 2"):
+        tasks.fail_oddly.delay().get(timeout=SOON)
+
+    assert tasks.add.delay(1, 1).get(timeout=SOON) == 2
+
+
+def test_04_json_is_strict_where_it_is_asked_for_and_else_types_are_kept() -> None:
+    value = (1, {2: "two"})
+
+    assert tasks.echo.delay(value).get(timeout=SOON) == value
+    strict = tasks.echo.apply_async((value,), serializer="json")
+    assert strict.get(timeout=SOON) == [1, {"2": "two"}]
+    with pytest.raises(EncodeError):
+        tasks.echo.apply_async((object(),), serializer="json")
+
+
+def test_05_a_wrong_number_of_arguments_is_told_at_the_call() -> None:
+    with pytest.raises(TypeError, match="missing a required argument: 'y'"):
+        tasks.add.delay(1)
+
+
+def test_06_get_times_out() -> None:
+    result = tasks.nap.apply_async((0,), countdown=30)
+
+    with pytest.raises(TimeoutError):
+        result.get(timeout=0.05)
+
+    result.revoke()
+
+
+@pytest.mark.parametrize(
+    ("task", "error"),
+    [
+        (tasks.retry_bare, MaxRetriesExceededError),
+        (tasks.retry_in_except, MaxRetriesExceededError),
+        (tasks.retry_with_exc, tasks.MyErr),
+        (tasks.retry_automatically, tasks.MyErr),
+    ],
+)
+def test_07_exhausted_retries_raise(task: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        task.delay().get(timeout=SOON)
+
+
+def test_08_a_job_that_waits_for_its_retry_says_so() -> None:
+    result = tasks.retry_slowly.delay(30)
+
+    wait_for(lambda: result.state == RETRY, "the retry")
+
+    assert not result.ready()
+    assert isinstance(result.result, tasks.MyErr)
+    assert result.traceback.rstrip().endswith("Retry: Retry in 30s: MyErr('slow')")
+    result.revoke()
+    with pytest.raises(TaskRevokedError, match="revoked"):
+        result.get(timeout=SOON)
+
+
+def test_08_retries_are_counted_and_may_have_other_arguments() -> None:
+    assert tasks.succeed_at.delay(3).get(timeout=SOON) == 3
+    assert tasks.succeed_at.apply_async((3,), retries=2).get(timeout=SOON) == 3
+    assert tasks.retry_with_others.delay(1).get(timeout=SOON) == 2
+
+
+def test_09_the_request_says_what_celerys_does() -> None:
+    result = tasks.describe.apply_async(
+        (1,),
+        {"y": 2},
+        queue="other",
+        priority=3,
+        headers={"tenant": "north"},
+        expires=60,
+        time_limit=20,
+        soft_time_limit=10,
+    )
+
+    seen = result.get(timeout=SOON)
+
+    assert seen["id"] == seen["root_id"] == seen["correlation_id"] == result.id
+    assert (seen["parent_id"], seen["group"], seen["chord"], seen["chain"]) == (None,) * 4
+    assert (seen["retries"], seen["replaced_task_nesting"]) == (0, 0)
+    assert seen["delivery_info"] == {
+        "exchange": "",
+        "routing_key": "other",
+        "priority": 3,
+        "redelivered": False,
+    }
+    assert (seen["headers"]["tenant"], seen["tenant"]) == ("north", "north")
+    assert list(seen["timelimit"]) == [20, 10]
+    assert seen["eta"] is None
+    assert "T" in seen["expires"]
+    assert (seen["argsrepr"], seen["kwargsrepr"]) == ("(1,)", "{'y': 2}")
+    assert seen["hostname"]
+    assert "@" in seen["origin"]
+    assert (seen["called_directly"], seen["is_eager"], seen["ignore_result"]) == (False,) * 3
+
+
+def test_09_a_member_knows_its_group_and_a_step_what_follows() -> None:
+    members = group(tasks.describe.s(n) for n in range(2)).delay()
+    seen = members.get(timeout=SOON)
+    assert [each["group"] for each in seen] == [members.id] * 2
+    assert [each["group_index"] for each in seen] == [0, 1]
+
+    last = chain(tasks.describe.s(), tasks.echo.s()).delay()
+    (following,) = last.get(timeout=SOON)["chain"]
+    assert following["task"] == tasks.echo.name
+
+
+def test_09_a_task_may_end_its_chain() -> None:
+    last = chain(tasks.abort_the_rest.si(), tasks.echo.s()).delay()
+
+    assert last.parent.get(timeout=SOON) == "aborted"
+    with pytest.raises(TaskRevokedError):
+        last.get(timeout=SOON)
+
+
+def test_10_get_within_a_task_is_refused_unless_allowed() -> None:
+    done = tasks.add.delay(1, 1)
+    done.get(timeout=SOON)
+
+    with pytest.raises(RuntimeError, match=r"Never call result\.get\(\) within a task!"):
+        tasks.get_within.delay(done.id).get(timeout=SOON)
+    assert tasks.get_within_allowed.delay(done.id).get(timeout=SOON) == 2
+    assert tasks.get_within_enabled.delay(done.id).get(timeout=SOON) == 2
+
+
+def test_11_ignore_leaves_the_state_and_reject_fails() -> None:
+    left = tasks.ignore.delay()
+    wait_for(lambda: left.state == "LEFT", "the task's own state")
+    assert left.info == {"by": "the task"}
+    assert left.get(timeout=SOON) == {"by": "the task"}
+    assert (left.state, AsyncResult(left.id).state) == ("LEFT", "LEFT")
+
+    rejected = tasks.reject.delay()
+    with pytest.raises(Reject):
+        rejected.get(timeout=SOON)
+    assert rejected.state == FAILURE
+    assert isinstance(rejected.result, Reject)
+
+
+def test_12_soft_and_hard_time_limits() -> None:
+    assert tasks.run_softly.delay().get(timeout=SOON) == "tidied"
+    with pytest.raises(SoftTimeLimitExceeded):
+        tasks.run_beyond_soft.delay().get(timeout=SOON)
+    with pytest.raises(TimeLimitExceeded, match=r"0\.5"):
+        tasks.run_beyond_hard.delay().get(timeout=SOON)
+    with pytest.raises(TimeLimitExceeded):
+        tasks.nap.apply_async((30,), time_limit=0.3).get(timeout=SOON)
+    assert tasks.add.delay(1, 1).get(timeout=SOON) == 2
+
+
+def test_13_revoked_terminated_expired(app: DaskFacade, tmp_path: Path) -> None:
+    waiting = tasks.nap.apply_async((0,), countdown=30)
+    running = tasks.wait_for_file.apply_async((str(tmp_path / "never"),), time_limit=60)
+    expired = tasks.echo.apply_async((1,), countdown=1, expires=0.2)
+    wait_for(lambda: running.state == STARTED, "its start")
+
+    waiting.revoke()
+    running.revoke(terminate=True)
+
+    for result, word in ((waiting, "revoked"), (running, "terminated"), (expired, "expired")):
+        with pytest.raises(TaskRevokedError, match=word):
+            result.get(timeout=SOON)
+        assert result.state == REVOKED
+        assert isinstance(result.result, TaskRevokedError)
+
+
+def test_13_revoking_a_running_call_without_terminate_lets_it_end(tmp_path: Path) -> None:
+    running = tasks.wait_for_file.delay(str(tmp_path / "seen"))
+    wait_for(lambda: running.state == STARTED, "its start")
+
+    running.revoke()
+    (tmp_path / "seen").touch()
+
+    assert running.get(timeout=SOON) == "seen"
+
+
+def test_13_a_call_in_a_workers_own_thread_is_terminated_with_its_worker(tmp_path: Path) -> None:
+    running = tasks.wait_for_file.delay(str(tmp_path / "never"))
+    wait_for(lambda: running.state == STARTED, "its start")
+
+    running.revoke(terminate=True)
+
+    with pytest.raises(TaskRevokedError, match="terminated"):
+        running.get(timeout=SOON)
+    results = [tasks.add.delay(n, n) for n in range(20)]
+    assert [result.get(timeout=SOON) for result in results] == [2 * n for n in range(20)]
+
+
+def test_13_an_id_may_be_revoked_before_it_exists(app: DaskFacade, tmp_path: Path) -> None:
+    app.control.revoke("revoked-before-it-exists")
+
+    result = tasks.note.apply_async(
+        (str(tmp_path / "ran"),), task_id="revoked-before-it-exists", countdown=1
+    )
+
+    with pytest.raises(TaskRevokedError, match="revoked"):
+        result.get(timeout=SOON)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "task", [tasks.exit_hard, tasks.kill_itself, tasks.exit_softly, tasks.exit_isolated]
+)
+def test_14_a_call_that_ends_its_process_fails_and_is_not_run_again(
+    task: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "runs"
+
+    with pytest.raises(WorkerLostError):
+        task.delay(str(path)).get(timeout=SOON)
+
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_15_a_state_of_the_tasks_own_is_seen_until_it_ends(tmp_path: Path) -> None:
+    result = tasks.progress.delay(str(tmp_path / "go"))
+
+    wait_for(lambda: result.state == "PROGRESS", "the state")
+    assert result.info == result.result == {"current": 3, "total": 10}
+
+    (tmp_path / "go").touch()
+    assert result.get(timeout=SOON) == "done"
+    assert result.state == SUCCESS
+
+
+def test_16_an_ignored_result_is_none_at_once() -> None:
+    result = tasks.echo.apply_async((1,), ignore_result=True)
+
+    assert result.ignored
+    assert result.get() is None
+    assert (result.state, result.result) == (PENDING, None)
+
+
+def test_17_parents_are_walked_backwards_and_the_rest_of_a_failed_chain_fails() -> None:
+    last = chain(tasks.add.s(1, 1), tasks.add.s(1), tasks.fail.si("in the middle"), tasks.echo.s())
+    result = last.delay()
+
+    with pytest.raises(tasks.MyErr, match="in the middle"):
+        result.get(timeout=SOON)
+
+    assert result.parent.parent.get(timeout=SOON) == 3
+    assert result.parent.parent.parent.get(timeout=SOON) == 2
+    assert result.parent.parent.parent.parent is None
+    assert result.state == FAILURE
+    assert isinstance(result.result, tasks.MyErr)
+
+
+def test_18_partial_arguments_go_first_and_si_takes_nothing() -> None:
+    assert tasks.echo.s().delay("x").get(timeout=SOON) == "x"
+    assert chain(tasks.echo.s("a"), tasks.add.s("b")).delay().get(timeout=SOON) == "ab"
+    assert chain(tasks.echo.s("a"), tasks.add.si(1, 1)).delay().get(timeout=SOON) == 2
+
+
+def test_19_a_group_before_a_task_is_a_chord_and_behind_one_a_chain() -> None:
+    members, task = group(tasks.echo.s(1), tasks.echo.s(2)), tasks.echo.s()
+
+    assert isinstance(members | task, chord)
+    assert isinstance(tasks.echo.s(0) | group(tasks.echo.s(), tasks.echo.s()), chain)
+    assert (members | task).delay().get(timeout=SOON) == [1, 2]
+
+
+def test_20_a_group_raises_its_first_error_or_mixes() -> None:
+    members = group(tasks.echo.s(1), tasks.fail.s("second"), tasks.echo.s(3)).delay()
+
+    with pytest.raises(tasks.MyErr, match="second"):
+        members.get(timeout=SOON)
+
+    first, second, third = members.get(timeout=SOON, propagate=False)
+    assert (first, third) == (1, 3)
+    assert isinstance(second, tasks.MyErr)
+
+
+def test_21_a_chord_whose_header_fails_raises_its_exception_and_is_a_chord_error() -> None:
+    result = chord([tasks.echo.s(1), tasks.fail.s("in the header")], tasks.echo.s()).delay()
+
+    with pytest.raises(tasks.MyErr, match="in the header"):
+        result.get(timeout=SOON)
+
+    error = result.get(timeout=SOON, propagate=False)
+    assert isinstance(error, ChordError)
+    assert "Dependency" in str(error)
+    assert result.state == FAILURE
+
+
+def test_22_error_callbacks_by_their_signatures(tmp_path: Path) -> None:
+    new, old, none = (str(tmp_path / name) for name in ("new", "old", "none"))
+
+    result = tasks.fail.apply_async(
+        ("watched",),
+        link_error=[
+            tasks.errback_new.s(path=new),
+            tasks.errback_old.s(path=old),
+            tasks.errback_immutable.si(none),
+        ],
+    )
+
+    with pytest.raises(tasks.MyErr):
+        result.get(timeout=SOON)
+    for path in (new, old, none):
+        wait_for(lambda path=path: Path(path).exists() and Path(path).read_text(), path)
+    assert Path(new).read_text() == f"{result.id}|MyErr|watched|True"
+    assert Path(old).read_text() == result.id
+
+
+def test_23_a_link_gets_the_result(tmp_path: Path) -> None:
+    result = tasks.add.apply_async((1, 2), link=tasks.add.s(10))
+
+    assert result.get(timeout=SOON) == 3
+    wait_for(lambda: result.children, "the link")
+    (linked,) = result.children
+    assert linked.get(timeout=SOON) == 13
+    assert [value for _, value in result.collect()] == [3, 13]
+
+
+def test_24_a_replaced_job_keeps_its_id() -> None:
+    result = tasks.replace_by_add.delay(2, 3)
+
+    assert result.get(timeout=SOON) == 5
+    assert AsyncResult(result.id).result == 5
+
+
+def test_25_groups_are_saved_and_restored() -> None:
+    members = group(tasks.echo.s(n) for n in range(3)).delay()
+    members.save()
+
+    again = GroupResult.restore(members.id)
+
+    assert again is not None
+    assert again.get(timeout=SOON) == [0, 1, 2]
+    assert GroupResult.restore("nobody-knows-it") is None
+    assert group([]).delay().get(timeout=SOON) == []
+
+
+def test_26_eager_calls_return_eager_results(app: DaskFacade) -> None:
+    result = tasks.add.apply((1, 2))
+    assert (type(result).__name__, result.get(), result.state) == ("EagerResult", 3, SUCCESS)
+    failed = tasks.fail.apply(("eager",))
+    assert failed.state == FAILURE
+    with pytest.raises(tasks.MyErr, match="eager"):
+        failed.get()
+    with pytest.raises(tasks.MyErr, match="eager"):
+        tasks.fail.apply(("eager",), throw=True)
+
+
+def test_27_an_unknown_task_fails(app: DaskFacade) -> None:
+    result = app.send_task("no.such.task")
+
+    with pytest.raises(NotRegistered, match=r"no\.such\.task"):
+        result.get(timeout=SOON)
+
+    assert isinstance(result.result, KeyError)
+
+
+def test_28_the_sets_of_states_are_celerys() -> None:
+    assert {SUCCESS, FAILURE, REVOKED} == READY_STATES
+    assert {FAILURE, REVOKED} == PROPAGATE_STATES
+
+
+def test_30_a_bound_task_called_directly_raises_what_it_would_retry() -> None:
+    with pytest.raises(tasks.MyErr, match="mine"):
+        tasks.retry_with_exc()
+
+
+def test_31_an_expected_exception_is_a_failure_all_the_same() -> None:
+    result = tasks.throws.delay()
+
+    with pytest.raises(tasks.MyErr, match="expected"):
+        result.get(timeout=SOON)
+
+
+@pytest.mark.parametrize(
+    ("how", "lines"),
+    [
+        ("succeed", ["before_start", "on_success succeed", f"after_return {SUCCESS}"]),
+        ("fail", ["before_start", "on_failure recorded", f"after_return {FAILURE}"]),
+        (
+            "retry",
+            [
+                *("before_start", "on_retry MyErr"),
+                *("before_start", "on_success retry", f"after_return {SUCCESS}"),
+            ],
+        ),
+    ],
+)
+def test_hooks_are_called_in_celerys_order(how: str, lines: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "hooks"
+
+    tasks.recorded.delay(how, path=str(path)).get(timeout=SOON, propagate=False)
+
+    assert path.read_text().splitlines() == lines
+
+
+def test_a_task_may_print_as_much_as_it_likes(dispatcher: DispatcherProcess) -> None:
+    assert tasks.chatter.delay(500).get(timeout=SOON) == 500
+
+    wait_for(lambda: "line 499" in dispatcher.output, "its last line")
+
+
+def test_children_carry_their_parents_id(app: DaskFacade) -> None:
+    parent = tasks.spawn.delay(3)
+
+    children = [AsyncResult(id) for id in parent.get(timeout=SOON)]
+
+    assert [child.get(timeout=SOON) for child in children] == [0, 2, 4]
+    assert [child.id for child in parent.children] == [child.id for child in children]
+    jobs = app.store.fetch([child.id for child in children]).values()
+    assert {(job.parent_id, job.root_id) for job in jobs} == {(parent.id, parent.id)}
+
+
+def test_a_child_outlives_the_failure_of_its_parent() -> None:
+    parent = tasks.spawn_and_fail.delay()
+
+    with pytest.raises(tasks.MyErr):
+        parent.get(timeout=SOON)
+
+    assert AsyncResult(f"child-of-{parent.id}").get(timeout=SOON) == 2
+
+
+def test_celery_is_the_app_under_its_old_name() -> None:
+    assert Celery is DaskFacade
