@@ -59,13 +59,21 @@ def client_of(address: str) -> Client:
 
 @contextmanager
 def reaching(client: Client) -> Iterator[None]:
-    """Raise ClusterUnavailable where the scheduler goes away or does not answer in time."""
+    """Raise ClusterUnavailable where the scheduler goes away or does not answer in time.
+
+    So does a *client* that closes meanwhile, or was closed: a worker's does, with its worker.
+    """
     address = "" if client.scheduler is None else str(client.scheduler.address)
     try:
         yield
     except (OSError, ClosedClientError) as error:  # TimeoutError among them
         why = str(error) or "not in time"
         raise ClusterUnavailable(address, why) from error
+    except (AttributeError, RuntimeError, UnboundLocalError) as error:
+        if client.status == "running":
+            raise
+        # Which of them Dask raises says how far it had come in closing the client, no more.
+        raise ClusterUnavailable(address, "the client has closed") from error
 
 
 def _close(client: Client) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from dask.sizeof import sizeof
-from distributed import Client, Future, Queue, get_client, get_worker, secede
+from distributed import Client, Future, Queue, get_worker, secede
 
 from dask_facade.cluster.futures import (
     FOLLOWING,
@@ -52,7 +52,7 @@ from dask_facade.serialization import (
 )
 from dask_facade.states import FAILURE, SUCCESS
 from dask_facade.worker import preload
-from dask_facade.worker.data import WorkerData
+from dask_facade.worker.data import WorkerData, client_here
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def fill_queue(members: Members, contact: Contact) -> None:
     That is: when somebody has taken them all, or nobody has for LINGER.
     """
     secede()
-    client = get_client()
+    client = client_here()
     futures = Queue(group_name(members.group_id), client=client)
     for outcome in _ends(contact, members.ids):
         try:
@@ -178,7 +178,7 @@ def _value_of(outcome: Outcome, site: Site) -> Any:
         case Outcome(state=state) if state == SUCCESS and outcome.result is not None:
             return _read(loads, outcome.result, site)
         case Outcome(state=state) if state == SUCCESS and outcome.key:
-            future = named(get_client(), outcome.id, NAME_TIMEOUT)
+            future = named(client_here(), outcome.id, NAME_TIMEOUT)
             if future.key == (FOLLOWING, outcome.id):
                 raise ResultLost(f"the result of job {outcome.id!r} was kept by nobody")
             return future.result()
@@ -227,7 +227,7 @@ def _ends(contact: Contact, ids: Sequence[str]) -> Iterator[Outcome]:
             refused = time.monotonic() + REFUSED
         if left:
             time.sleep(REDIAL)
-            addresses = WorkerData(get_worker(), get_client()).dispatcher() or addresses
+            addresses = WorkerData(get_worker(), client_here()).dispatcher() or addresses
 
 
 def _told(line: DialledLine, left: set[str]) -> Iterator[Outcome]:
@@ -274,14 +274,21 @@ def describe(subject: Subject) -> Description:
     secede()  # its future may not be at hand
     try:
         _prepare(subject.site)
-        future = named(get_client(), subject.job_id, NAME_TIMEOUT)
-        error = future.exception()
-        if error is not None:
-            return _failed(_readable(error), subject.store_limit)
-        here = get_worker().data  # Dask would send what it holds through a socket to itself
-        return _kept(here[future.key] if future.key in here else future.result(), subject)
+        future = named(client_here(), subject.job_id, NAME_TIMEOUT)
+        try:
+            return _described(future, subject)
+        finally:
+            future.release()  # Dask's own frames hold one that erred until Python collects them
     except Exception as error:  # what a site's modules raise, and its values when they are read
         return _failed(error, subject.store_limit)
+
+
+def _described(future: Future[Any], subject: Subject) -> Description:
+    error = future.exception()
+    if error is not None:
+        return _failed(_readable(error), subject.store_limit)
+    here = get_worker().data  # Dask would send what it holds through a socket to itself
+    return _kept(here[future.key] if future.key in here else future.result(), subject)
 
 
 def _prepare(site: Site) -> None:
@@ -298,7 +305,7 @@ def _kept(value: Any, subject: Subject) -> Description:
     if size <= subject.store_limit:
         stored = dumps(value)
         size = len(stored)
-    key = WorkerData(get_worker(), get_client()).keep(subject.job_id, subject.hand, value)
+    key = WorkerData(get_worker(), client_here()).keep(subject.job_id, subject.hand, value)
     if size <= subject.inline_limit:
         return Description(SUCCESS, stored, preview(value), None, "", 0)
     if size > subject.store_limit:

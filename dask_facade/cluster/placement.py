@@ -187,6 +187,11 @@ class Placement:
 
 async def _close(client: Client) -> None:
     try:
+        # Or the scheduler tells it of its own end, finds it gone, and logs that as critical.
+        client.unsubscribe_topic("all")
+    except (ClosedClientError, ValueError):
+        logger.debug("the client hears nothing any more")
+    try:
         await asyncio.wait_for(client.close(timeout=1), 3)
     except OSError:
         logger.debug("the client did not close in time")

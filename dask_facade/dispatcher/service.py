@@ -26,7 +26,7 @@ from dask_facade.dispatcher.sweep import Sweep
 from dask_facade.dispatcher.switchboard import Switchboard
 from dask_facade.dispatcher.writer import LedgerWriter
 from dask_facade.events import GRAPHS, Drain, Found, Placed, Rules, WorkerGone
-from dask_facade.exceptions import LeadershipLost
+from dask_facade.exceptions import ImproperlyConfigured, LeadershipLost
 from dask_facade.ids import new_id
 from dask_facade.ledger.store import Desk, JobStore, Lease
 from dask_facade.line import AcceptedLine, token
@@ -79,14 +79,14 @@ class Dispatcher:
     async def run(self, ready: Callable[[str], None]) -> None:
         """Lead until `stop`. *ready* gets the scheduler's address once calls can run.
 
-        Raises LedgerNotReady, ClusterUnavailable or LeadershipLost.
+        Raises LedgerNotReady, ImproperlyConfigured, ClusterUnavailable or LeadershipLost.
         """
         options = self._options
         async with AsyncExitStack() as ending:
             desk = self._store.open_desk()
             ending.callback(desk.close)
             desk.check_schema()
-            listening = socket.create_server((options.host, options.port))
+            listening = _listening(options.host, options.port)
             ending.callback(listening.close)
             address = options.advertise or f"{options.host}:{listening.getsockname()[1]}"
             lease = await _before(
@@ -248,6 +248,17 @@ class Dispatcher:
             except (LeadershipLost, TimeoutError) as error:
                 logger.warning("the lease was not given up: %s", error)
         writer.close()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"the dispatcher cannot listen at {host}:{port}: {error.strerror or error}. Let "
+            "DASK_FACADE['DISPATCHER_HOST'] be an address of this machine, and 'DISPATCHER_PORT' a "
+            "port that no other process has, or 0 for any free one"
+        ) from error
 
 
 async def _before(end: asyncio.Event, work: Coroutine[Any, Any, Any]) -> Any:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import Any
 
-from distributed import Client, Future, Queue, Variable, Worker
+from distributed import Client, Future, Queue, Variable, Worker, get_client
+from distributed.client import ClosedClientError
 
+from dask_facade.cluster.connection import reaching
 from dask_facade.cluster.futures import (
     ANSWER_TIMEOUT,
     DISPATCHER,
@@ -19,7 +23,7 @@ from dask_facade.cluster.futures import (
     named,
     said_name,
 )
-from dask_facade.exceptions import ResultLost
+from dask_facade.exceptions import ClusterUnavailable, ResultLost
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +32,23 @@ TAKE_TIMEOUT = 300.0  # seconds for the bytes of one result to arrive
 SAID_LIMIT = 1000  # values that wait in the queue of what one job says
 SAID_TIMEOUT = 0.2  # seconds for room in it
 SAID_STAYS = 60.0  # seconds, after its call, for who comes late
+REGISTERED_WITHIN = 30.0  # seconds for the scheduler to know the worker's client
 _MISSING = object()
+_asking_for_client = threading.Lock()
+
+
+def client_here() -> Client:
+    """Return the client of this worker, once the scheduler knows it. For the thread of a task.
+
+    Dask also hands out one that another thread is still making. What a scheduler holds for a client
+    that it hears of only then is never let go.
+    """
+    deadline = time.monotonic() + REGISTERED_WITHIN
+    with _asking_for_client:
+        client = get_client()
+        while client.status in ("newly-created", "connecting") and time.monotonic() < deadline:
+            time.sleep(0.005)
+    return client
 
 
 class WorkerData:
@@ -46,12 +66,13 @@ class WorkerData:
 
         It lives as long as ``Variable("job:<id>")`` holds it, and until `let_go`: somebody who asks
         for a future of the running job may just be naming that one. Only for the thread of a Dask
-        task. Raises OSError when the scheduler is away.
+        task. Raises ClusterUnavailable when the scheduler is away, or the worker's client closes.
         """
         key = (KEPT, job_id, hand)
-        future = self._scattered(key, value)
-        self._held[job_id, hand] = future
-        name(self._client, job_id, future)
+        with reaching(self._client):
+            future = self._scattered(key, value)
+            self._held[job_id, hand] = future
+            name(self._client, job_id, future)
         return text_of(key)
 
     def _scattered(self, key: Any, value: Any) -> Future[Any]:
@@ -65,11 +86,12 @@ class WorkerData:
                 hash=False,
                 callback_timeout=ANSWER_TIMEOUT,
             )
-        except (OSError, CancelledError) as error:  # it may hear of that later
-            client._send_to_scheduler(
-                {"op": "client-releases-keys", "keys": [key], "client": client.id}
-            )
-            raise ConnectionError(f"the scheduler does not answer: {error!r}") from error
+        except OSError:  # it may hear of that later, unless the client has closed: that releases
+            with suppress(ClosedClientError):
+                client._send_to_scheduler(
+                    {"op": "client-releases-keys", "keys": [key], "client": client.id}
+                )
+            raise
         return futures[key]
 
     def let_go(self, calls: Iterable[tuple[str, int]]) -> None:
@@ -87,7 +109,8 @@ class WorkerData:
         if value is not _MISSING:
             return value
         try:
-            return named(self._client, job_id, NAME_TIMEOUT).result(timeout=TAKE_TIMEOUT)
+            with reaching(self._client):
+                return named(self._client, job_id, NAME_TIMEOUT).result(timeout=TAKE_TIMEOUT)
         except (OSError, CancelledError) as error:
             raise ResultLost(f"the result of job {job_id!r} is gone from the cluster") from error
 
@@ -96,14 +119,15 @@ class WorkerData:
         if time.monotonic() < self._full_until:
             return
         try:
-            queue = self._said.get(job_id)
-            if queue is None:
-                queue = self._opened(said_name(job_id))
-                self._said[job_id] = queue
-            queue.put(value, timeout=SAID_TIMEOUT, callback_timeout=SAID_TIMEOUT + 1.0)
-        except OSError as error:  # TimeoutError among them: it is full
+            with reaching(self._client):
+                queue = self._said.get(job_id)
+                if queue is None:
+                    queue = self._opened(said_name(job_id))
+                    self._said[job_id] = queue
+                queue.put(value, timeout=SAID_TIMEOUT, callback_timeout=SAID_TIMEOUT + 1.0)
+        except ClusterUnavailable as error:  # or the queue is full
             self._full_until = time.monotonic() + 1.0
-            logger.warning("what job %s says is left out for a second: %s", job_id, error)
+            logger.warning("what job %s says is left out for a second: %s", job_id, error.reason)
 
     def _opened(self, name: str) -> Queue:
         client = self._client
@@ -125,10 +149,11 @@ class WorkerData:
     def dispatcher(self) -> Sequence[str]:
         """Return the addresses of the leading dispatcher, as the scheduler knows them."""
         try:
-            variable = Variable(DISPATCHER, client=self._client)
-            match variable.get(timeout=1.0, callback_timeout=2.0):
-                case {"addresses": [*addresses]}:
-                    return [str(address) for address in addresses]
+            with reaching(self._client):
+                variable = Variable(DISPATCHER, client=self._client)
+                match variable.get(timeout=1.0, callback_timeout=2.0):
+                    case {"addresses": [*addresses]}:
+                        return [str(address) for address in addresses]
         except (OSError, CancelledError) as error:
             logger.debug("the scheduler names no dispatcher: %s", error)
         return ()

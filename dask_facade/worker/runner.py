@@ -8,14 +8,14 @@ import signal
 import socket
 from dataclasses import dataclass
 
-from distributed import get_client, get_worker, secede
+from distributed import get_worker, secede
 from distributed.core import Status
 
 from dask_facade.ids import new_id
 from dask_facade.messages import RUNNER, VERSION, Call, Hello, Outcome
 from dask_facade.worker import preload
 from dask_facade.worker.arguments import Channel
-from dask_facade.worker.data import WorkerData
+from dask_facade.worker.data import WorkerData, client_here
 from dask_facade.worker.execution import Execution
 from dask_facade.worker.isolation import Household, Isolation
 from dask_facade.worker.serving import Runner
@@ -65,7 +65,7 @@ def run(slot: Slot) -> str:
         slot.addresses,
         OnWorker(execution, isolation, alone=worker.state.nthreads == 1),
         lambda: _is_open(worker.status),
-        WorkerData(worker, get_client()),
+        WorkerData(worker, client_here()),
     )
     return runner.serve()
 

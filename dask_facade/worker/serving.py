@@ -200,6 +200,8 @@ class Runner:
             return None
         if time.monotonic() - self._heard > line.welcome.lease:
             return None  # the dispatcher may have given its calls to others
+        if not self._is_open():
+            return None  # what begins now would end with the worker
         return self._window.popleft()
 
     def _give_back(self) -> None:

@@ -18,7 +18,7 @@ def open_client() -> Futures:
 def main() -> None:
     """Serve a cluster until SIGTERM."""
     ends = {signal.SIGINT, signal.SIGTERM}
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         print(f"cluster is ready at {cluster.scheduler_address}", flush=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, ends)
         signal.sigwait(ends)

@@ -21,6 +21,10 @@ class Deployment:
         self.address = f"tcp://127.0.0.1:{self.port}"
         self._processes: list[subprocess.Popen[bytes]] = []
 
+    @property
+    def scheduler_pid(self) -> int:
+        return self._processes[0].pid
+
     def start(self) -> None:
         """Start both, once what is left of earlier ones has ended."""
         host = ["--host", "127.0.0.1", "--no-dashboard"]

@@ -132,18 +132,22 @@ def test_another_process_reads_the_result(environment: dict[str, str]) -> None:
 
 
 def test_another_process_waits_for_a_result_that_is_still_to_come(
-    environment: dict[str, str],
+    environment: dict[str, str], tmp_path: Path
 ) -> None:
-    result = tasks.nap.delay(2)
+    go = tmp_path / "go"
+    result = tasks.text_when.delay(str(go), 2)
 
     reader = python(
+        "import pathlib, threading\n"
         "from dask_facade import AsyncResult\n"
         f"result = AsyncResult({result.id!r})\n"
-        "print(result.ready(), result.get(timeout=20), result.ready())",
+        "before = result.ready()\n"
+        f"threading.Timer(0.5, pathlib.Path({str(go)!r}).touch).start()\n"
+        "print(before, result.get(timeout=20), result.ready())",
         **environment,
     )
 
-    assert reader.stdout == "False 2 True\n"
+    assert reader.stdout == "False xx True\n"
 
 
 def test_a_process_that_exits_at_once_loses_nothing(

@@ -19,7 +19,7 @@ from tests.cluster.processes import ROOT
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         yield cluster.scheduler_address
         close_all()

@@ -37,7 +37,7 @@ def join(app: DaskFacade, environment: dict[str, str]) -> Iterator[Join]:
 def cluster() -> Iterator[LocalCluster]:
     """One worker with one thread."""
     with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         yield cluster
 

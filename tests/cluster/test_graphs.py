@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,6 +213,15 @@ def test_a_call_whose_graph_fails_fails_with_it(app: DaskFacade) -> None:
         result.get(timeout=20)
 
 
+@pytest.fixture
+def without_collector(client: Client) -> Iterator[None]:
+    """Workers on which Python leaves cycles as they are."""
+    client.run(gc.disable)
+    yield
+    client.run(gc.enable)
+
+
+@pytest.mark.usefixtures("without_collector")
 def test_a_forgotten_graph_leaves_nothing_on_the_scheduler(app: DaskFacade, client: Client) -> None:
     results = [app.compute(dask.delayed(double)(number)) for number in range(3)]
     results.append(app.compute(dask.delayed(fail)("gone")))

@@ -148,6 +148,15 @@ def test_the_dispatcher_may_be_killed_before_a_call_is_handed_out(
     assert AsyncResult(waiting.id).state == SUCCESS
 
 
+def test_a_dispatcher_that_ends_in_order_reports_no_error(environment: dict[str, str]) -> None:
+    dispatcher = DispatcherProcess(["--workers", "1"], **environment)
+    dispatcher.wait_until_ready()
+
+    dispatcher.stop()
+
+    assert "Traceback" not in dispatcher.output
+
+
 def test_a_result_of_a_mebibyte_is_read_after_the_whole_cluster_restarted(
     dispatchers: list[DispatcherProcess], environment: dict[str, str]
 ) -> None:

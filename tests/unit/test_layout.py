@@ -151,6 +151,7 @@ SAME_FLOOR = {
     ("making", "task"),
     ("task", "attempts"),
     ("worker", "cluster.futures"),  # what a job is called on the cluster
+    ("worker.data", "cluster.connection"),  # how it is told that a cluster is away
     ("async_result", "control"),
     ("async_result", "descent"),
     ("async_result", "job_futures"),

@@ -520,6 +520,22 @@ def test_a_runner_whose_worker_closes_delivers_what_it_has(worker, listener):
     assert worker.ends() == "its worker closes"
 
 
+def test_nothing_begins_once_the_worker_closes(worker, listener):
+    worker.hold("a")
+    listener.says(Hand([call("a"), call("b")]))
+    assert soon(worker.begun) == "a"
+
+    worker.is_open = False
+    worker.release("a")
+
+    assert listener.hears() == Report([outcome(call("a"))])
+    assert listener.hears() == Leave()
+    listener.says(Ack([("a", 1)]), Leave())
+    assert listener.hears() == Returned([("b", 1)])
+    assert worker.ends() == "its worker closes"
+    assert worker.begun.empty()
+
+
 def test_a_runner_that_is_refused_ends(work, listener):
     listener.refusal = "it was started twice"
     worker = work()
@@ -970,7 +986,8 @@ def test_a_process_ends_though_nobody_acknowledges(worker, listener, monkeypatch
     assert worker.ended.wait(DEADLINE)
 
 
-def test_a_process_stays_when_the_call_ends_first(worker, listener):
+def test_a_process_stays_when_the_call_ends_first(worker, listener, monkeypatch):
+    monkeypatch.setattr(running, "KILL_TIMEOUT", DEADLINE)
     worker.hold("a")
     listener.says(Hand([call("a")]))
     soon(worker.begun)
