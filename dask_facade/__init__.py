@@ -16,6 +16,7 @@ from dask_facade.canvas import (
     xmap,
     xstarmap,
 )
+from dask_facade.compat import install_as_celery
 from dask_facade.making import shared_task
 from dask_facade.result import AsyncResult, GroupResult
 from dask_facade.task import Task, current_task
@@ -37,6 +38,7 @@ __all__ = [
     "current_app",
     "current_task",
     "group",
+    "install_as_celery",
     "maybe_signature",
     "shared_task",
     "signature",

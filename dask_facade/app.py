@@ -5,17 +5,23 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, tzinfo
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import dask_facade.builtin  # noqa: F401  # registers its tasks
 from dask_facade import current, graphs, result
+from dask_facade.amqp import AMQP
 from dask_facade.backend import Backend
+from dask_facade.bugreport import bugreport
 from dask_facade.canvas import Signature, signature
 from dask_facade.config import Config
+from dask_facade.connection import Connection
 from dask_facade.control import Control
 from dask_facade.dispatcher.client import DispatcherClient
 from dask_facade.ledger.store import JobStore
+from dask_facade.loader import Loader
+from dask_facade.logs import Logging
 from dask_facade.loops import away, outside, running
 from dask_facade.making import make_task, register_task
 from dask_facade.options import owner_of
@@ -25,6 +31,9 @@ from dask_facade.result import GroupResult
 from dask_facade.signals import Signal
 from dask_facade.submitting import Submitted, Submitting
 from dask_facade.task import Task
+from dask_facade.times import zone_named
+
+TaskClass = type[Task]
 
 
 class Groups:
@@ -39,9 +48,12 @@ class Groups:
         """Return the result object of a group."""
         return GroupResult(id, results, parent, app=self._app)
 
+    def __instancecheck__(self, instance: Any) -> bool:
+        return isinstance(instance, GroupResult)
+
     def restore(self, id: str, backend: Any = None) -> result.GroupResult | None:
         """Return the group of this id, saved or submitted; None where nobody knows it."""
-        return GroupResult.restore(id, app=self._app)
+        return GroupResult.restore(id, backend, app=self._app)
 
 
 class DaskFacade:
@@ -52,7 +64,8 @@ class DaskFacade:
     are settings that mean nothing here; *include* are modules of tasks.
     """
 
-    Task = Task
+    task_cls: TaskClass | str = Task
+    """What its tasks are made of; a class, or the path of one."""
 
     def __init__(
         self,
@@ -66,14 +79,21 @@ class DaskFacade:
         changes: Mapping[str, Any] | None = None,
         config_source: object = None,
         namespace: str = "",
+        strict_typing: bool = True,
+        task_cls: TaskClass | str | None = None,
         **settings: Any,
     ) -> None:
         said = {"broker_url": broker, "result_backend": backend, "include": tuple(include or ())}
         settings = {**{name: each for name, each in said.items() if each}, **settings}
         self.conf = Config({**settings, **(changes or {})})
         self.control = Control(self)
+        self.amqp = AMQP(self)
         self.backend = Backend(self)
+        self.loader = Loader(self)
+        self.log = Logging(self)
         self.main = main or ""
+        self.strict_typing = strict_typing
+        self.task_cls = task_cls or self.task_cls
         self.on_after_configure = Signal("app.on_after_configure")
         self.on_after_finalize = Signal("app.on_after_finalize")
         self.on_after_fork = Signal("app.on_after_fork")
@@ -81,6 +101,7 @@ class DaskFacade:
         self._finalized = False
         self._store = store
         self._submitting = Submitting(self)
+        self._timezone: str | tzinfo | None = None
         if include:
             tasks.add_source(self._import_included)
         if config_source is not None:
@@ -88,8 +109,29 @@ class DaskFacade:
         if set_as_current:
             current.set_app(self)
 
+    def __enter__(self) -> DaskFacade:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Close it; the site's line, which other apps use too, stays."""
+        if self._client is not None:
+            self._client.close()
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.main or '__main__'}>"
+
+    @property
+    def Task(self) -> TaskClass:
+        """The class of its tasks."""
+        return self.create_task_cls()
+
+    def create_task_cls(self) -> TaskClass:
+        """Return the class of its tasks; for who overrides it."""
+        found = self.task_cls
+        if isinstance(found, str):
+            module, _, name = found.replace(":", ".").rpartition(".")
+            found = getattr(importlib.import_module(module), name)
+        return cast(TaskClass, found)
 
     @property
     def tasks(self) -> TaskRegistry:
@@ -115,6 +157,20 @@ class DaskFacade:
 
     current_worker_task = current_task
 
+    @property
+    def timezone(self) -> tzinfo:
+        """The time zone of schedules: that of the settings, else UTC, or without that the local."""
+        zone = self._timezone or self.conf.timezone
+        return zone_named(zone) if zone or not self.conf.enable_utc else UTC
+
+    @timezone.setter
+    def timezone(self, zone: str | tzinfo | None) -> None:
+        self._timezone = zone
+
+    def now(self) -> datetime:
+        """Return the time, in the time zone of schedules."""
+        return datetime.now(self.timezone)
+
     def set_current(self) -> None:
         """Make this the app of who asks for the current one."""
         current.set_app(self)
@@ -124,6 +180,19 @@ class DaskFacade:
     def close(self) -> None:
         """End this process's line to the dispatcher."""
         self.client.close()
+
+    def connection(self, hostname: str | None = None, **_celery_options: Any) -> Connection:
+        """Return what tells of the line to the dispatcher, in the shape of a broker connection."""
+        return Connection(self, hostname or self.conf.broker_url)
+
+    connection_for_write = connection
+    connection_for_read = connection
+    broker_connection = connection
+    connection_or_acquire = connection
+
+    def bugreport(self) -> str:
+        """Return what a report of a bug should say of this installation."""
+        return bugreport(self)
 
     # Settings and tasks
 
@@ -139,8 +208,7 @@ class DaskFacade:
 
     def add_defaults(self, values: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
         """Say what holds for settings that nobody says."""
-        for name, value in (values() if callable(values) else values).items():
-            self.conf.setdefault(name, value)
+        self.conf.add_defaults(values() if callable(values) else values)
 
     def finalize(self, auto: bool = False) -> None:
         """Call, once, who connected to `on_after_configure` and `on_after_finalize`."""
@@ -174,12 +242,12 @@ class DaskFacade:
     def task(self, *args: Any, **options: Any) -> Any:
         """Make a function a task: ``@app.task`` or ``@app.task(bind=True, name=..., ...)``."""
         if args:
-            return make_task(args[0], self.main, options)
-        return lambda function: make_task(function, self.main, options)
+            return make_task(args[0], self.main, options, self)
+        return lambda function: make_task(function, self.main, options, self)
 
-    def register_task(self, task: Any, **celery_options: Any) -> Any:
-        """Make a class, or an instance of one, a task."""
-        return register_task(task, self.main)
+    def register_task(self, task: Any, **options: Any) -> Any:
+        """Make a class, or an instance of one, a task; *options*: how it is to retry by itself."""
+        return register_task(task, self.main, self, **options)
 
     def autodiscover_tasks(
         self,
@@ -239,7 +307,8 @@ class DaskFacade:
         It goes to a worker also with ``task_always_eager``.
         """
         made = Signature(name, args or (), kwargs, options)
-        return outside(lambda: self._submitting.submit(made, rewritten=False), self._leave)
+        rewritten = "task_type" in options  # it is the task that asks
+        return outside(lambda: self._submitting.submit(made, rewritten=rewritten), self._leave)
 
     def submit(self, signature: Signature, *, rewritten: bool = False) -> Submitted:
         """Write the jobs of *signature*, and hint at them once they are committed.
@@ -262,6 +331,17 @@ class DaskFacade:
         if running():
             return outside(lambda: submit(signature, rewritten=rewritten), self._leave)
         return submit(signature, rewritten=rewritten)
+
+    def add_to_chord(self, signature: Signature, body_id: str) -> Submitted:
+        """Submit what the body of a chord is to wait for beside the call that runs here."""
+        add = self._submitting.add
+        if running():
+            return outside(lambda: add(signature, body_id), self._leave)
+        return add(signature, body_id)
+
+    def announce_to_chord(self, signature: Signature, body_id: str) -> None:
+        """Let the body of a chord wait for a frozen signature that is submitted later."""
+        self._submitting.announce(signature, body_id)
 
     async def asubmit(self, signature: Signature) -> Submitted:
         """Do what `submit` does from a coroutine, which goes on meanwhile."""

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from dask_facade import job_futures, loops
 from dask_facade.control import ask
+from dask_facade.dependencies import DependencyGraph, Formatter, GraphFormatter
 from dask_facade.descent import children_of, levels_below
 from dask_facade.exceptions import TimeoutError, WouldNeverEnd
 from dask_facade.jobs import REOPEN, Job
@@ -38,6 +39,13 @@ FRESH = 0.005  # seconds in which a job is not expected to have ended
 class AsyncResult(ResultBase):
     """What becomes of one job. Every state comes from the ledger."""
 
+    _own: frozenset[str] = frozenset()
+
+    def __init_subclass__(cls, ours: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not ours:
+            cls._own = cls._own | ({"forget", "get"} & vars(cls).keys())
+
     def __init__(
         self,
         id: str,
@@ -48,12 +56,12 @@ class AsyncResult(ResultBase):
         task_name: str | None = None,
         ignored: bool = False,
     ) -> None:
-        """Celery's *backend* and *task_name* are accepted, and mean nothing here."""
+        """*task_name* is accepted for Celery's sake: the ledger knows it."""
         if id is None:
             raise ValueError("AsyncResult needs the id of a job, not None")
-        super().__init__(parent, app)
+        super().__init__(parent, app, backend)
         self.id = id
-        self.ignored = ignored
+        self._ignored = ignored
         self._final: Job | None = None
         self._forgotten = False
         self._made = time.monotonic()
@@ -82,6 +90,19 @@ class AsyncResult(ResultBase):
     def task_id(self) -> str:
         """The id, under its other name."""
         return self.id
+
+    @task_id.setter
+    def task_id(self, id: str) -> None:
+        self.id = id
+
+    @property
+    def ignored(self) -> bool:
+        """Whether nobody keeps its result: `get` returns None at once."""
+        return bool(self.__dict__.get("_ignored"))
+
+    @ignored.setter
+    def ignored(self, ignored: bool) -> None:
+        self._ignored = ignored
 
     @property
     def state(self) -> str:
@@ -336,6 +357,22 @@ class AsyncResult(ResultBase):
         """
         return levels_below(self, intermediate)
 
+    def build_graph(
+        self, intermediate: bool = False, formatter: Formatter | None = None
+    ) -> DependencyGraph:
+        """Return what followed from what, as a graph; options as of `iterdeps`."""
+        graph = DependencyGraph(formatter=formatter or GraphFormatter(root=self.id))
+        for parent, node in self.iterdeps(intermediate):
+            graph.add_arc(node)
+            if parent is not None:
+                graph.add_edge(parent, node)
+        return graph
+
+    @property
+    def graph(self) -> DependencyGraph:
+        """What followed from what, as a graph; raises IncompleteStream before all has ended."""
+        return self.build_graph()
+
     def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Any, Any]]:
         """Yield (result, value) of this and of all that followed from it; *options* are `get`'s."""
         for _, node in self.iterdeps(intermediate):
@@ -401,6 +438,8 @@ class AsyncResult(ResultBase):
             return replace(job, state=PENDING, result=None, traceback=None, finished=None)
         if job.ready:
             self._final = job
+            if self._thens:
+                self._call_back()
         return job
 
     def _let_go(self) -> None:

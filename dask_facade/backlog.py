@@ -8,6 +8,11 @@ from dask_facade.heap import Heap
 from dask_facade.messages import Call
 
 
+def order_of(call: Call) -> tuple[int, float]:
+    """Return what is smaller for a call that goes first: of a larger priority, or an older one."""
+    return -call.priority, call.created
+
+
 class Backlog:
     """A heap for each queue, by priority and then age, and turns between the queues.
 
@@ -52,7 +57,7 @@ class Backlog:
             floor = min(self._spent.values(), default=0.0)
             heap = self._heaps[call.queue] = Heap()
             self._spent[call.queue] = floor
-        heap.push(call.id, (-call.priority, call.created), call)
+        heap.push(call.id, order_of(call), call)
         self._size += 1
 
     def next_queue(self, queues: Collection[str]) -> str | None:

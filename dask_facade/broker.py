@@ -7,10 +7,13 @@ the ledger has written it, and comes back as `Wrote`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from dask_facade.doubts import Doubts
 from dask_facade.events import (
+    Aborting,
     Drain,
     Event,
     Found,
@@ -18,6 +21,7 @@ from dask_facade.events import (
     Insert,
     Instant,
     Instruction,
+    Limited,
     LineEnded,
     LookedUp,
     LookUp,
@@ -28,7 +32,9 @@ from dask_facade.events import (
     Revoke,
     Rules,
     RunnerUp,
+    Stamped,
     Tick,
+    Unabort,
     Unrevoke,
     WorkerGone,
     Wrote,
@@ -48,6 +54,7 @@ from dask_facade.messages import (
     Recall,
     Report,
     Returned,
+    Serve,
     Spawn,
     Spawned,
     Unsure,
@@ -63,13 +70,19 @@ NEARLY = 7 / 8  # of high water, from which a queue counts as full: so that rows
 
 
 class Broker:
-    """All that is ready, in flight or waited for, and the rules by which it moves."""
+    """All that is ready, in flight or waited for, and the rules by which it moves.
 
-    def __init__(self, rules: Rules | None = None) -> None:
+    No call begins that has one of *stamps*, whose owner says `Stamped` when there are more.
+    """
+
+    def __init__(
+        self, rules: Rules | None = None, stamps: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         self.rules = rules or Rules()
         self.wake: float | None = None  # the steady time by which a Tick is wanted
         self._fleet = Fleet(self.rules)
-        self._roster = Roster(self.rules)
+        self._limited: set[str] = set()  # tasks of which somebody said how often they begin
+        self._roster = Roster(self.rules, stamps)
         self._doubts = Doubts(self._roster, self._fleet)
         self._settling = Settling(self._roster, self._fleet)
 
@@ -105,9 +118,30 @@ class Broker:
         """Tell whether a job is still to be revoked."""
         return id in self._roster.revoked
 
+    def is_aborting(self, id: str) -> bool:
+        """Tell whether a job has not ended of which somebody asked that its task ends it."""
+        return id in self._roster.aborted
+
     def has_runner(self, id: str) -> bool:
         """Tell whether a runner is up, or something that it held is in doubt."""
         return id in self._fleet.runners
+
+    def held_by(self, runner: str) -> list[tuple[Call, float | None]]:
+        """Return the calls that a runner has, with the steady time at which each began.
+
+        None: it has not, as far as is known.
+        """
+        known = self._fleet.runners.get(runner)
+        held = () if known is None else known.held.values()
+        return [(entry.call, entry.begun) for entry in held]
+
+    def due(self) -> list[Call]:
+        """Return the calls that wait here for their time."""
+        return list(self._roster.ready.due())
+
+    def revoking(self) -> list[str]:
+        """Return the ids of the jobs that are still to be revoked."""
+        return list(self._roster.revoked)
 
     def step(self, event: Event, now: Instant) -> list[Instruction]:
         """Take in what happened at *now* and return what to do, in this order."""
@@ -121,6 +155,7 @@ class Broker:
             case Tick():
                 doubts.look()
             case RunnerUp():
+                roster.limit(each for each in event.rates if each.task not in self._limited)
                 doubts.runner_up(event)
             case LineEnded(peer, whole):
                 roster.waiters.leave(peer)
@@ -136,8 +171,20 @@ class Broker:
             case Unrevoke(ids):
                 for id in ids:
                     roster.revoked.pop(id, None)
+            case Aborting(ids):
+                roster.aborted.update(ids)
+                for id in ids:
+                    if id in roster.entries:
+                        roster.abort_if_wanted(roster.entries[id])
+            case Unabort(ids):
+                roster.aborted.difference_update(ids)
             case Paused(queues):
                 roster.ready.pause(queues)
+            case Limited(rates):
+                self._limited.update(each.task for each in rates)
+                roster.limit(rates)
+            case Stamped():
+                roster.look_for_stamps()
             case LookedUp(peer, outcomes, unknown):
                 self._tell_ends(peer, outcomes, unknown)
             case Drain():
@@ -180,6 +227,10 @@ class Broker:
             case Unwait(ids):
                 for id in ids:
                     roster.waiters.remove(peer, id)
+            case Serve(queues):
+                runner = self._fleet.runners.get(peer)
+                if runner is not None:
+                    runner.queues = queues
             case Leave():
                 runner = self._fleet.runners.get(peer)
                 if runner is not None:

@@ -9,11 +9,20 @@ from copy import copy
 from functools import partial
 from typing import Any, TypeVar
 
+from dask_facade.inert import INERT
+
 T = TypeVar("T")
 
 DEFAULTS: Mapping[str, Any] = {
     "accept_content": ("json",),
+    "beat_cron_starting_deadline": None,  # seconds
+    "beat_enable_remote_control": False,
+    "beat_max_loop_interval": 0,  # seconds; 0: as the scheduler has it
+    "beat_remote_control_max_tick_age": None,  # seconds
     "beat_schedule": {},
+    "beat_schedule_filename": "celerybeat-schedule",
+    "beat_scheduler": "celery.beat:PersistentScheduler",
+    "beat_sync_every": 0,  # runs
     "enable_utc": True,
     "imports": (),
     "include": (),
@@ -27,10 +36,14 @@ DEFAULTS: Mapping[str, Any] = {
     "task_create_missing_queues": True,
     "task_default_priority": None,
     "task_default_queue": "celery",
+    "task_default_rate_limit": None,  # as "10/m"
     "task_eager_propagates": False,
     "task_ignore_result": False,
+    "task_inherit_parent_priority": False,
+    "task_priority_zero_first": False,  # as with Redis; else the largest goes first
     "task_publish_retry": True,
     "task_queues": None,
+    "task_reject_on_worker_lost": None,  # False: not even with acks_late
     "task_routes": None,
     "task_serializer": None,  # as result_serializer
     "task_soft_time_limit": None,
@@ -39,6 +52,7 @@ DEFAULTS: Mapping[str, Any] = {
     "task_time_limit": None,
     "task_track_started": False,
     "timezone": None,
+    "worker_pool_restarts": False,
     "broker_url": None,
 }
 """The settings that mean something here, or that projects read, and what they are unsaid."""
@@ -69,7 +83,11 @@ _OLD_NAMES: Mapping[str, str] = {
     "celery_task_serializer": "task_serializer",
     "celery_timezone": "timezone",
     "celery_track_started": "task_track_started",
+    "celerybeat_max_loop_interval": "beat_max_loop_interval",
     "celerybeat_schedule": "beat_schedule",
+    "celerybeat_schedule_filename": "beat_schedule_filename",
+    "celerybeat_scheduler": "beat_scheduler",
+    "celerybeat_sync_every": "beat_sync_every",
     "celeryd_concurrency": "worker_concurrency",
     "celeryd_max_tasks_per_child": "worker_max_tasks_per_child",
     "celeryd_prefetch_multiplier": "worker_prefetch_multiplier",
@@ -83,6 +101,7 @@ class Config:
     """Settings by their lower-case names, as attributes and items. Unknown ones are kept."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
+        self._defaults = {**INERT, **DEFAULTS}
         self._derived: dict[Callable[[Config], Any], Any] = {}
         self._loaded = True
         self._loading = False
@@ -90,8 +109,11 @@ class Config:
         self._read: set[str] = set()  # names that objects said
         self._said: list[Callable[[], Mapping[str, Any]]] = [lambda: _named_anew(values)]
         self._sources: list[Callable[[], Mapping[str, Any]]] = []  # of them, those not read yet
-        self._values = {name: copy(value) for name, value in DEFAULTS.items()}
-        self._values.update(_named_anew(values))
+        self._values: dict[str, Any] = {}  # what was said, and copies of defaults in use
+        self._told_defaults: set[str] = set()  # of which `add_defaults` was told
+        self._unsaid: set[str] = set()  # of the values, the copies of defaults
+        self._fill()
+        self._tell(_named_anew(values))
 
     def add_object(self, source: object, namespace: str) -> None:
         """Read *source*, an object or "module:attribute", when the first setting is needed.
@@ -111,11 +133,29 @@ class Config:
         with self._lock:
             for name in self._read:
                 self._values.pop(name, None)
-                if name in DEFAULTS:
-                    self._values[name] = copy(DEFAULTS[name])
             self._read.clear()
+            self._fill()
             self._sources = list(self._said)
             self._loaded = False
+
+    def add_defaults(self, values: Mapping[str, Any]) -> None:
+        """Say what holds for settings that nobody says; before what holds without this."""
+        with self._lock:
+            said = _named_anew(values)
+            self._defaults.update(said)
+            self._told_defaults.update(said)
+            for name in self._unsaid.intersection(said):
+                self._values.pop(name, None)
+            self._fill()
+            self._derived = {}
+
+    def said(self) -> dict[str, Any]:
+        """Return the settings that somebody said, defaults of the app's own among them."""
+        return {
+            name: self[name]
+            for name in self
+            if name not in self._unsaid or name in self._told_defaults
+        }
 
     def update(self, values: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Set several at once. Nothing is read for it."""
@@ -177,6 +217,28 @@ class Config:
         else:
             self.update({name: value})
 
+    def keys(self) -> Iterator[str]:
+        """Return the names of all settings."""
+        return iter(self)
+
+    def values(self) -> Iterator[Any]:
+        """Return the values of all settings."""
+        return (self[name] for name in self)
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Return the names of all settings with their values."""
+        return ((name, self[name]) for name in self)
+
+    def _fill(self) -> None:
+        """Give what nobody said the value of its default."""
+        for name in self._defaults.keys() - self._values.keys():
+            self._values[name] = copy(self._defaults[name])
+            self._unsaid.add(name)
+
+    def _tell(self, values: Mapping[str, Any]) -> None:
+        self._values.update(values)
+        self._unsaid.difference_update(values)
+
     def _add(self, source: Callable[[], Mapping[str, Any]]) -> None:
         with self._lock:
             self._said.append(source)
@@ -190,7 +252,7 @@ class Config:
             self._loading = True
             try:
                 while self._sources:
-                    self._values.update(self._sources[0]())
+                    self._tell(self._sources[0]())
                     del self._sources[0]  # only now: what could not be read is tried again
                 self._loaded = True
             finally:

@@ -44,6 +44,7 @@ class Doubts:
             entry.phase = HANDED
             entry.begun = self._roster.now.steady if mine.begun else None
             self._roster.kill_if_wanted(entry)
+            self._roster.abort_if_wanted(entry)
 
     def _retire(self, runner: Runner) -> None:
         """Let a runner end what it runs, and no more."""

@@ -20,7 +20,15 @@ from dask_facade.messages import Again, Edge, NewJob, Outcome, Shape, unpack_aga
 from dask_facade.plan import Plan
 from dask_facade.registry import tasks
 from dask_facade.serialization import NONE, dumps, load_exception, loads
-from dask_facade.states import FAILURE, PENDING, READY_STATES, RETRY, SUCCESS
+from dask_facade.states import (
+    FAILURE,
+    IGNORED,
+    PENDING,
+    READY_STATES,
+    REJECTED,
+    RETRY,
+    SUCCESS,
+)
 from dask_facade.worker.endings import failed, outcome_of
 from dask_facade.worker.execution import Execution
 
@@ -36,7 +44,6 @@ class LocalRun:
         plan: Plan,
         *,
         submit: Callable[[Sequence[NewJob], Sequence[Edge]], float],
-        setting: Callable[[str], Any],
         result_of: Callable[[str], Any],
     ) -> None:
         """*submit* writes what calls submit; *result_of* waits for another plan's job."""
@@ -46,7 +53,6 @@ class LocalRun:
             inline_limit=sys.maxsize,
             store_limit=sys.maxsize,
             around=lambda: None,
-            setting=setting,
         )
         self._edges: dict[str, list[Edge]] = {job.id: [] for job in plan.jobs}
         self._ends: dict[str, Outcome] = {}
@@ -69,20 +75,38 @@ class LocalRun:
                 self._end(self._jobs[job.id])
 
     def first_failure(self) -> BaseException | None:
-        """Return the exception of the first job that failed."""
+        """Return the exception of the first job that failed; a rejected one has none."""
         for end in self._ends.values():
             if end.state == FAILURE:
-                return load_exception(end.result or NONE)
+                error = load_exception(end.result or NONE)
+                if not isinstance(error, Reject):
+                    return error
         return None
 
     def value(self, job_id: str) -> Value:
-        """Return how a job ended."""
+        """Return how a job ended, in Celery's words where its end was not to count as one."""
         end = self._ends[job_id]
+        state = self._uncounted(job_id) or end.state
         if end.state not in READY_STATES or end.result is None:
-            return end.state, self.kept.get(job_id), end.traceback
+            return state, self.kept.get(job_id), end.traceback
         if end.state == SUCCESS:
-            return end.state, loads(end.result), None
-        return end.state, load_exception(end.result), end.traceback
+            return state, loads(end.result), None
+        return state, load_exception(end.result), end.traceback
+
+    def _uncounted(self, job_id: str) -> str | None:
+        """Return what Celery calls the end of a job that was ignored or rejected, or is behind it.
+
+        None: it was neither.
+        """
+        end = self._ends[job_id]
+        if end.state == SUCCESS:
+            return IGNORED if end.cut and end.result is None and job_id not in self.kept else None
+        reason = self._reason(self._jobs[job_id])
+        if reason is not None:
+            return self._uncounted(reason.id)
+        if end.state == FAILURE and isinstance(load_exception(end.result or NONE), Reject):
+            return REJECTED
+        return None
 
     def _end(self, job: NewJob) -> None:
         reason = self._reason(job)
@@ -97,7 +121,8 @@ class LocalRun:
         self._open.discard(job.id)
         self._ends[job.id] = end
         if end.state == FAILURE:
-            errbacks = errbacks_of(job.id, self._jobs[job.id].errbacks)
+            own = self._jobs[job.id].errbacks
+            errbacks = errbacks_of(job.id, own, inherited=reason is not None)
             self._take_in([each for each in errbacks if each.id not in self._jobs], ())
 
     def _reason(self, job: NewJob) -> Outcome | None:
@@ -167,7 +192,11 @@ class LocalRun:
         return dumps(self.kept[job_id]) if end.result is None else end.result
 
     def submit(self, jobs: Sequence[NewJob], edges: Sequence[Edge]) -> float:
-        """Write what a call submits."""
+        """Write what a call submits; what is added to a chord that runs here runs here, too."""
+        own = {job.id for job in jobs}
+        if any(edge.child_id not in own for edge in edges):
+            self._take_in(jobs, edges)
+            return time.time()
         return self._submit(jobs, edges)
 
 
@@ -185,6 +214,9 @@ class _Here:
 
     def update(self, state: str, meta: bytes, preview: str) -> None:
         """Nobody is there to be told."""
+
+    def is_aborted(self) -> bool:
+        return False
 
     def emit(self, value: Any) -> None:
         """Nobody is there to be told."""

@@ -12,7 +12,7 @@ from dask_facade.states import PROPAGATE_STATES, READY_STATES, REVOKED
 from dask_facade.waiting import assert_will_not_block
 
 
-class EagerResult(AsyncResult):
+class EagerResult(AsyncResult, ours=True):
     """The result of a call that ran where it was made."""
 
     def __init__(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dask_facade.jobs import Batch, InFlight, Written
-from dask_facade.messages import Held, Message, Outcome, Spawn, Update
+from dask_facade.messages import Held, Message, Outcome, Rate, Spawn, Update
 
 GRAPHS = "graphs"  # the runner that follows Dask's futures, within the dispatcher
 
@@ -29,6 +29,7 @@ class RunnerUp(NamedTuple):
     worker: str
     queues: Collection[str]
     held: Sequence[Held]
+    rates: Sequence[Rate] = ()  # of the tasks that it knows
 
 
 class LineEnded(NamedTuple):
@@ -91,10 +92,32 @@ class Unrevoke(NamedTuple):
     ids: Collection[str]
 
 
+class Aborting(NamedTuple):
+    """The tasks of these jobs shall know that they are to end, until the jobs have ended."""
+
+    ids: Collection[str]
+
+
+class Unabort(NamedTuple):
+    """Nobody asks any more that these end."""
+
+    ids: Collection[str]
+
+
 class Paused(NamedTuple):
     """Nothing is handed out of these queues; of all others, calls are."""
 
     queues: Collection[str]
+
+
+class Limited(NamedTuple):
+    """Calls of these tasks begin so often, whatever runners say who come up later."""
+
+    rates: Sequence[Rate]
+
+
+class Stamped(NamedTuple):
+    """Calls are revoked by other stamps than before."""
 
 
 class LookedUp(NamedTuple):
@@ -120,7 +143,11 @@ Event = (
     | Tick
     | Revoke
     | Unrevoke
+    | Aborting
+    | Unabort
     | Paused
+    | Limited
+    | Stamped
     | LookedUp
     | Drain
 )

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import builtins
 from datetime import datetime
-from typing import Any
+from types import TracebackType
+from typing import Any, NoReturn
+
+from dask_facade import foreign
 
 
 class DaskFacadeError(Exception):
     """The root of every error of this package."""
+
+
+CeleryError = DaskFacadeError
 
 
 class ImproperlyConfigured(DaskFacadeError):
@@ -31,11 +37,11 @@ class NotRegistered(DaskFacadeError, KeyError):
         )
 
 
-class EncodeError(DaskFacadeError, TypeError):
+class EncodeError(DaskFacadeError, TypeError, foreign.EncodeError):
     """A value can be said neither in JSON nor by cloudpickle."""
 
 
-class DecodeError(DaskFacadeError, ValueError):
+class DecodeError(DaskFacadeError, ValueError, foreign.DecodeError):
     """Stored bytes cannot be read back here."""
 
 
@@ -89,6 +95,99 @@ class WouldNeverEnd(DaskFacadeError, RuntimeError):
     """Waiting here would never end: what is waited for needs this very transaction to commit."""
 
 
+class InvalidTaskError(DaskFacadeError):
+    """What is to be a task is none: it lacks a name, say."""
+
+
+class AlreadyRegistered(DaskFacadeError):
+    """Another task has this name; nothing here raises it: the later one takes its place."""
+
+
+class QueueNotFound(DaskFacadeError, KeyError):
+    """A queue that the settings do not name, with ``task_create_missing_queues`` off."""
+
+
+class SecurityError(DaskFacadeError):
+    """Celery's name for a message whose signature is wrong; nothing here raises it."""
+
+
+class BackendError(DaskFacadeError):
+    """A result cannot be read or written."""
+
+
+class BackendGetMetaError(BackendError):
+    """Celery's name for a result that cannot be read."""
+
+    def __init__(self, *args: Any, task_id: str = "") -> None:
+        super().__init__(*args)
+        self.task_id = task_id
+
+
+class BackendStoreError(BackendError):
+    """Celery's name for a result that cannot be written."""
+
+    def __init__(self, *args: Any, state: str = "", task_id: str = "") -> None:
+        super().__init__(*args)
+        self.state = state
+        self.task_id = task_id
+
+
+class CeleryCommandException(DaskFacadeError):
+    """A command ends with an exit status."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class WorkerTerminate(SystemExit):
+    """A worker is to end at once."""
+
+
+class WorkerShutdown(SystemExit):
+    """A worker is to end in order."""
+
+
+class Terminated(DaskFacadeError, foreign.Terminated):
+    """A process was asked to end."""
+
+
+class CeleryWarning(UserWarning):
+    """The root of Celery's warnings."""
+
+
+class AlwaysEagerIgnored(CeleryWarning):
+    """Celery's name for a call that goes to a worker although calls run at once."""
+
+
+class DuplicateNodenameWarning(CeleryWarning):
+    """Celery's name for two workers of one name."""
+
+
+class DuplicateTaskNameWarning(CeleryWarning):
+    """Celery's name for two tasks of one name."""
+
+
+class FixupWarning(CeleryWarning):
+    """Celery's name for a framework that cannot be set up."""
+
+
+class NotConfigured(CeleryWarning):
+    """Celery's name for an app without settings."""
+
+
+class SecurityWarning(CeleryWarning):
+    """Celery's name for settings that are unsafe."""
+
+
+class CDeprecationWarning(DeprecationWarning):
+    """Something of Celery's that means nothing here, or will not in Celery's next release."""
+
+
+class CPendingDeprecationWarning(PendingDeprecationWarning):
+    """Celery's name for the warning of what will be deprecated."""
+
+
 class TaskError(DaskFacadeError):
     """A task came to a bad end."""
 
@@ -116,11 +215,11 @@ class ResultLost(TaskError):
     """The result was kept on the cluster alone, and is gone; or a future that a job needed is."""
 
 
-class SoftTimeLimitExceeded(TaskError):
+class SoftTimeLimitExceeded(TaskError, foreign.SoftTimeLimitExceeded):
     """The call has run for its ``soft_time_limit``; raised within the task, which may tidy up."""
 
 
-class TimeLimitExceeded(TaskError):
+class TimeLimitExceeded(TaskError, foreign.TimeLimitExceeded):
     """The call ran for its ``time_limit`` and was ended."""
 
 
@@ -150,19 +249,14 @@ class Retry(TaskPredicate):
 
     def humanize(self) -> str:
         """Return when, in words."""
-        if isinstance(self.when, int | float):
-            return f"in {self.when}s"
-        return f"at {self.when}"
+        return f"in {self.when}s" if isinstance(self.when, int | float) else f"at {self.when}"
 
     def __str__(self) -> str:
-        if self.message:
-            return self.message
-        if self.excs:
-            return f"Retry {self.humanize()}: {self.excs}"
-        return f"Retry {self.humanize()}"
+        why = f": {self.excs}" if self.excs else ""
+        return self.message or f"Retry {self.humanize()}{why}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self.__class__, (self.message, self.exc, self.when)
+        return type(self), (self.message, self.exc, self.when)
 
 
 class Ignore(TaskPredicate):
@@ -197,21 +291,25 @@ class ChordError(TaskError):
     """A job in the header of a chord failed, so its body did not run."""
 
 
-class WorkerLostError(TaskError):
+class WorkerLostError(TaskError, foreign.WorkerLostError):
     """The worker died while the job may have been running."""
 
 
 class UnpickleableExceptionWrapper(TaskError):
     """Stands for an exception that cannot be rebuilt: its module, class name and arguments."""
 
-    def __init__(self, exc_module: str, exc_cls_name: str, exc_args: tuple[str, ...]) -> None:
+    def __init__(self, exc_module: str, exc_cls_name: str, exc_args: tuple[Any, ...]) -> None:
         super().__init__(exc_module, exc_cls_name, exc_args)
         self.exc_module = exc_module
         self.exc_cls_name = exc_cls_name
         self.exc_args = exc_args
 
     def __str__(self) -> str:
-        return f"{self.exc_module}.{self.exc_cls_name}({', '.join(self.exc_args)})"
+        return f"{self.exc_module}.{self.exc_cls_name}({', '.join(map(repr, self.exc_args))})"
+
+
+class OperationalError(DaskFacadeError, foreign.OperationalError):
+    """What should take a job does not answer."""
 
 
 class LedgerError(DaskFacadeError):
@@ -222,7 +320,7 @@ class LedgerNotReady(LedgerError):
     """The ledger's tables are missing or not those of this release."""
 
 
-class LedgerUnavailable(LedgerError):
+class LedgerUnavailable(LedgerError, OperationalError):
     """The database does not answer; the same request may pass later."""
 
 
@@ -250,6 +348,10 @@ class MalformedMessage(DaskFacadeError, ValueError):
     """Bytes on a line that are no message."""
 
 
+class DispatcherAway(DaskFacadeError, ConnectionError):
+    """No dispatcher leads, or it does not answer."""
+
+
 class ClusterUnavailable(DaskFacadeError, ConnectionError):
     """The Dask scheduler does not answer. *address* is "" where none is known."""
 
@@ -266,3 +368,10 @@ class ClusterUnavailable(DaskFacadeError, ConnectionError):
             f"no Dask scheduler answers at {self.address}{because}: "
             "start one there with `dask scheduler`, or leave out --scheduler for a local cluster"
         )
+
+
+def reraise(
+    tp: type[BaseException], value: BaseException, tb: TracebackType | None = None
+) -> NoReturn:
+    """Raise *value*, with the traceback *tb* if one is given."""
+    raise value if value.__traceback__ is tb else value.with_traceback(tb)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -26,6 +27,10 @@ class Heap(Generic[T]):
         self._pushed += 1
         self._members[name] = (self._pushed, value)
         heapq.heappush(self._places, (key, self._pushed, name))
+
+    def values(self) -> Iterator[T]:
+        """Return the values, in no order."""
+        return (value for _, value in self._members.values())
 
     def first(self) -> tuple[Any, T]:
         """Return the first key and its value; there must be one."""

@@ -110,8 +110,30 @@ class Asked(NamedTuple):
 REVOKE = "revoke"  # a job; {"terminate": bool}
 REOPEN = "retry"  # a job that failed or was revoked, with what failed because of it
 FORGET = "forget"  # a job that has ended
+ABORT = "abort"  # a job that has not ended; its task ends it, if it likes
+END = "end"  # likewise; {"state", "result": base64, "preview", "traceback"}
+SAY = "say"  # a job that has not ended; {"state": str, "meta": base64, "preview": str}
 PAUSE = "pause"  # a queue
 RESUME = "resume"  # a queue
+
+
+class Ending(NamedTuple):
+    """How others than its own worker let a job end."""
+
+    id: str
+    state: str  # a ready one
+    result: bytes | None  # as in Outcome
+    preview: str
+    traceback: str | None
+
+
+class Saying(NamedTuple):
+    """What others than its own task say of the state of a job."""
+
+    id: str
+    state: str
+    meta: bytes  # as serialization.dumps wrote it; b"": nothing
+    preview: str
 
 
 class InFlight(NamedTuple):

@@ -14,10 +14,11 @@ import msgpack
 
 from dask_facade.exceptions import MalformedMessage
 
-VERSION = 2
+VERSION = 3
 
 CLIENT = "client"
 RUNNER = "runner"
+NODE = "node"  # it runs nothing, and answers when it is asked for
 
 DUPLICATE = "duplicate"
 SUPERSEDED = "superseded"
@@ -34,6 +35,8 @@ class Shape:
     # the job that failed, which is its parent; texts in UTF-8.
     ERROR = 3
     REFERENCES = 8  # added to one of the others: results that stand somewhere in the arguments
+    # Added to that of an error callback, until its job is made: not for a failure before it.
+    OWN = 16
 
 
 class NewJob(NamedTuple):
@@ -67,6 +70,10 @@ class Edge(NamedTuple):
     child_id: str
     position: int  # among the child's inputs; from 0, references behind the others
     takes_result: bool
+
+
+BEHIND = 2**30
+"""The position of an input that a body was given later: behind all others, in the order told."""
 
 
 class Call(NamedTuple):
@@ -139,6 +146,13 @@ class Held(NamedTuple):
     begun: bool
 
 
+class Rate(NamedTuple):
+    """How often calls of a task may begin, on all workers together."""
+
+    task: str
+    per_second: float  # 0: as often as there are runners
+
+
 class Hello(NamedTuple):
     """The first message of who dials."""
 
@@ -150,6 +164,9 @@ class Hello(NamedTuple):
     worker: str = ""  # of a runner: its Dask worker's address
     queues: Sequence[str] = ()  # what a runner serves; none named: every queue
     held: Sequence[Held] = ()
+    node: str = ""  # of a runner: the name of its process, as its calls know it
+    pid: int = 0  # of that process
+    rates: Sequence[Rate] = ()  # of the tasks that it knows and that have one
 
 
 class Welcome(NamedTuple):
@@ -294,6 +311,13 @@ class Kill(NamedTuple):
     hand: int
 
 
+class Abort(NamedTuple):
+    """Somebody asks the task of this call to end it, when it looks."""
+
+    id: str
+    hand: int
+
+
 class Nudge(NamedTuple):
     """Requests were written: look at once."""
 
@@ -302,6 +326,37 @@ class Look(NamedTuple):
     """Push how these jobs ended, as far as the ledger knows; and Wait for the others."""
 
     ids: Sequence[str]
+
+
+class Ask(NamedTuple):
+    """A command for workers, or a question to them: from a client, then to a runner of each."""
+
+    number: int  # of who asks, from 1: the answers have it
+    command: str
+    arguments: bytes  # by name, as JSON
+    nodes: Sequence[str]  # for these workers; none named: for all
+    pattern: str  # as a shell has it, of the names of workers; "" none
+
+
+class Asked(NamedTuple):
+    """The names of all workers that a question has gone to; each sends one Answer."""
+
+    number: int
+    nodes: Sequence[str]
+
+
+class Answer(NamedTuple):
+    """What a worker says to an Ask."""
+
+    number: int
+    node: str
+    said: bytes  # as JSON
+
+
+class Serve(NamedTuple):
+    """A runner takes calls of these queues from now on; none named: of every queue."""
+
+    queues: Sequence[str]
 
 
 Message = (
@@ -329,6 +384,11 @@ Message = (
     | Kill
     | Nudge
     | Look
+    | Ask
+    | Asked
+    | Answer
+    | Serve
+    | Abort
 )
 
 _KINDS: tuple[type[Message], ...] = (
@@ -356,6 +416,11 @@ _KINDS: tuple[type[Message], ...] = (
     Kill,
     Nudge,
     Look,
+    Ask,
+    Asked,
+    Answer,
+    Serve,
+    Abort,
 )
 _BUFFER = 4096  # bytes to begin with; the packer's own 256 KiB cost more than most messages
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
@@ -367,7 +432,7 @@ class _Handed(NamedTuple):
 
 
 _MEMBERS: dict[type, tuple[tuple[int, type], ...]] = {
-    Hello: ((7, Held),),
+    Hello: ((7, Held), (10, Rate)),
     Offer: ((0, Call),),
     Push: ((0, Outcome),),
     Hand: ((0, Call),),
@@ -481,5 +546,5 @@ def _declaration(kind: type) -> _Declaration:
 
 _DECLARED = {
     kind: _declaration(kind)
-    for kind in (*_KINDS, Again, NewJob, Edge, Call, Outcome, Held, _Handed)
+    for kind in (*_KINDS, Again, NewJob, Edge, Call, Outcome, Held, Rate, _Handed)
 }

@@ -193,6 +193,21 @@ class Group(models.Model):
         return self.id
 
 
+class Schedule(models.Model):
+    """What is kept of an entry of the schedule; what it calls, and when, the settings say."""
+
+    name = models.TextField(primary_key=True)
+    last_run = models.FloatField(help_text="Seconds since the epoch.")
+    runs = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "schedule"
+        verbose_name_plural = "schedules"
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Lease(models.Model):
     """Which dispatcher leads. There is one row."""
 

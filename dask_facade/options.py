@@ -9,10 +9,11 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from dask_facade.forms import as_list, plain
 from dask_facade.registry import Runnable
 from dask_facade.routes import Router, router_of
 from dask_facade.serialization import dumps, is_json, preview_arguments, shorten
-from dask_facade.signatures import as_list, plain
+from dask_facade.stamps import NAMES, stamps_of
 
 NAME_LIMIT = 255
 PRIORITIES = 2**31
@@ -24,7 +25,9 @@ class Defaults:
 
     queue: str = "celery"
     priority: int = 0
+    zero_first: bool = False  # of priorities, as with Celery's Redis; else the largest is first
     acks_late: bool = False
+    reject_on_worker_lost: bool | None = None
     ignore_result: bool = False
     expires: float | None = None
     keep: str | None = None
@@ -36,6 +39,7 @@ class Defaults:
     zone: tzinfo | None = None  # of times that say none; None: they are refused
     route: Router | None = None
     always_eager: bool = False  # calls run where they are made
+    inherits_priority: bool = False  # what a call submits has its priority, unless it says another
 
 
 def defaults_of(conf: Any) -> Defaults:
@@ -43,7 +47,9 @@ def defaults_of(conf: Any) -> Defaults:
     return Defaults(
         queue=conf.task_default_queue,
         priority=conf.task_default_priority or 0,
+        zero_first=bool(conf.get("task_priority_zero_first")),
         acks_late=conf.task_acks_late,
+        reject_on_worker_lost=conf.task_reject_on_worker_lost,
         ignore_result=conf.task_ignore_result,
         time_limit=conf.task_time_limit,
         soft_time_limit=conf.task_soft_time_limit,
@@ -53,6 +59,7 @@ def defaults_of(conf: Any) -> Defaults:
         zone=zone_of(conf.timezone),
         route=router_of(conf.task_routes),
         always_eager=bool(conf.task_always_eager),
+        inherits_priority=bool(conf.task_inherit_parent_priority),
     )
 
 
@@ -67,6 +74,13 @@ def option(name: str, said: Mapping[str, Any], task: Runnable | None, defaults: 
     if value is None and task is not None:
         value = getattr(task, name)
     return getattr(defaults, name) if value is None else value
+
+
+def may_run_again(said: Mapping[str, Any], task: Runnable | None, defaults: Defaults) -> bool:
+    """Tell whether a call runs again whose worker dies: with acks_late, unless that is denied."""
+    if not option("acks_late", said, task, defaults):
+        return False
+    return option("reject_on_worker_lost", said, task, defaults) is not False
 
 
 def queue_of(
@@ -85,6 +99,7 @@ def queue_of(
         queue = task.queue
     if queue is None and defaults.route is not None:
         name, args, kwargs = call
+        name = said.get("route_name") or name
         queue = (defaults.route(name, args, kwargs, said, task=task) or {}).get("queue")
     if queue is None:
         queue = said.get("routing_key") or defaults.queue
@@ -94,9 +109,12 @@ def queue_of(
     return name
 
 
-def priority_of(value: Any) -> int:
-    """Return a priority; raise ValueError for one that no database keeps."""
-    priority = int(value)
+def priority_of(value: Any, *, zero_first: bool = False) -> int:
+    """Return a priority, of which the largest goes first; its negative where 0 should.
+
+    Raises ValueError for one that no database keeps.
+    """
+    priority = -int(value) if zero_first else int(value)
     if not -PRIORITIES <= priority < PRIORITIES:
         raise ValueError(f"priority must be a number of 32 bits, not {priority}")
     return priority
@@ -187,12 +205,25 @@ def preview_of(said: Mapping[str, Any], args: Any, kwargs: Any) -> str:
     return preview_arguments(args, kwargs)
 
 
-_TOLD = ("group_index", "chord", "argsrepr", "kwargsrepr", "origin", "stamps", "stamped_headers")
+_TOLD = ("group_index", "chord", "argsrepr", "kwargsrepr", "origin", "shadow", "exchange")
+_PROPERTIES = frozenset(
+    {"app_id", "cluster_id", "content_encoding", "content_type", "delivery_mode", "expiration",
+     "message_id", "timestamp", "type", "user_id"}
+)  # fmt: skip
+"""Properties of a message in AMQP that a caller may say, and a task read."""
 
 
-def told(said: Mapping[str, Any], task: Runnable | None, defaults: Defaults) -> dict[str, Any]:
-    """Return what only the runner of a call needs: `messages.NewJob.options` before it is bytes."""
-    options: dict[str, Any] = {}
+def told(
+    said: Mapping[str, Any],
+    task: Runnable | None,
+    defaults: Defaults,
+    layout: list[Any] | None = None,
+) -> dict[str, Any]:
+    """Return what only the runner of a call needs: `messages.NewJob.options` before it is bytes.
+
+    *layout* is how the results that it takes are nested.
+    """
+    options: dict[str, Any] = {} if layout is None else {"layout": layout}
     for name in ("time_limit", "soft_time_limit", "keep"):
         value = option(name, said, task, defaults)
         if value is not None:
@@ -201,11 +232,18 @@ def told(said: Mapping[str, Any], task: Runnable | None, defaults: Defaults) -> 
         options["result_serializer"] = defaults.result_serializer
     if not said:
         return options
+    if len(said) == 1 and "group_index" in said:  # as most members of groups
+        options["group_index"] = said["group_index"]
+        return options
     if said.get("headers"):
         options["headers"] = dict(said["headers"])
     for name in _TOLD:
         if said.get(name) is not None:
             options[name] = said[name]
+    if said.get(NAMES):
+        options[NAMES], options["stamps"] = list(said[NAMES]), stamps_of(said)
+    if not _PROPERTIES.isdisjoint(said):
+        options["properties"] = {name: said[name] for name in _PROPERTIES if name in said}
     if said.get("retries"):
         options["retries"] = int(said["retries"])
     if said.get("replaced_task_nesting"):

@@ -13,7 +13,8 @@ from dask_facade.signals import after_task_publish, before_task_publish
 
 _KNOWN_HEADERS = frozenset(
     {"lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries",
-     "timelimit", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result"}
+     "timelimit", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result",
+     "stamped_headers", "stamps"}
 )  # fmt: skip
 
 
@@ -38,6 +39,8 @@ def before(signature: Signature, job: NewJob) -> Mapping[str, Any]:
         "argsrepr": job.preview,
         "kwargsrepr": "",
         "ignore_result": job.ignore_result,
+        "stamped_headers": options.get("stamped_headers"),
+        "stamps": options.get("stamps", {}),
         **options.get("headers", {}),
     }
     before_task_publish.send(

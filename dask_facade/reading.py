@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +26,7 @@ def value_of(job: Job) -> Any:
     None where there is nothing yet, or where the value is kept on the cluster alone. Raises
     DecodeError where a value cannot be rebuilt in this process.
     """
-    if job.state in EXCEPTION_STATES:
+    if job.state in EXCEPTION_STATES and not (job.said and job.state == RETRY):
         return error_of(job)
     if job.state == SUCCESS and not job.said:
         return None if job.result is None else loads(job.result)
@@ -47,9 +48,8 @@ def _error(job: Job) -> BaseException:
     if job.result is None and job.state == REVOKED:
         return TaskRevokedError(job.result_preview or "revoked")
     name, _, rest = job.result_preview.partition("(")
-    words = UnpickleableExceptionWrapper(
-        "<not importable here>", name or "Exception", (rest.removesuffix(")"),)
-    )
+    args = _args_of(rest.removesuffix(")"))
+    words = UnpickleableExceptionWrapper("<not importable here>", name or "Exception", args)
     if job.result is None:
         return words
     try:
@@ -57,6 +57,15 @@ def _error(job: Job) -> BaseException:
     except DecodeError as reason:  # its class is not installed where it is read
         words.add_note(str(reason))
         return words
+
+
+def _args_of(words: str) -> tuple[Any, ...]:
+    """Return arguments that stand in a preview; the words themselves where they are no values."""
+    try:
+        args: tuple[Any, ...] = literal_eval(f"({words},)")
+    except (ValueError, SyntaxError):
+        return (words,)
+    return args
 
 
 def message_of(job: Job) -> dict[str, Any]:

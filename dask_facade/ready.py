@@ -1,12 +1,13 @@
-"""The calls that nobody has: in line, or waiting for their time, and when each expires."""
+"""The calls that nobody has: in line, or waiting for their time or turn, and when each expires."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from dask_facade.backlog import Backlog
 from dask_facade.heap import Heap
+from dask_facade.limits import Limits
 from dask_facade.messages import Call
 
 
@@ -16,11 +17,16 @@ class Ready:
 
     calls: Backlog = field(default_factory=Backlog)  # for runners
     graphs: Backlog = field(default_factory=Backlog)  # for who follows Dask's futures
+    limits: Limits = field(init=False)  # before they stand in line for runners
+    now: float = 0.0  # of the step that is being taken
     _due: Heap[Call] = field(default_factory=Heap)
     _expiring: Heap[Call] = field(default_factory=Heap)
 
+    def __post_init__(self) -> None:
+        self.limits = Limits(self.calls)
+
     def __len__(self) -> int:
-        return len(self.calls) + len(self.graphs) + len(self._due)
+        return len(self.calls) + len(self.graphs) + len(self._due) + len(self.limits)
 
     def line(self, call: Call) -> Backlog:
         """Return where *call* stands in line."""
@@ -34,9 +40,18 @@ class Ready:
         """Tell whether nothing of a queue may be handed out."""
         return queue in self.calls.paused
 
+    def size(self, call: Call) -> int:
+        """Return how many calls stand in line where *call* would, or wait for their turn there."""
+        limited = self.limits.size(call.queue) if call.task in self.limits.rates else 0
+        return self.line(call).size(call.queue) + limited
+
     def full(self, size: float) -> set[str]:
-        """Return the queues of which more than *size* calls stand in line."""
-        return self.calls.full(size) | self.graphs.full(size)
+        """Return the queues of which more than *size* calls stand in line, or wait for a turn."""
+        return self.calls.full(size) | self.graphs.full(size) | self.limits.full(size)
+
+    def due(self) -> Iterable[Call]:
+        """Return the calls that wait for their time."""
+        return self._due.values()
 
     def most(self, without: Collection[str]) -> int:
         """Return how many calls stand in the longest line but those *without*, or are due later."""
@@ -48,6 +63,8 @@ class Ready:
             self._expiring.push(call.id, call.expires, call)
         if call.due is not None and call.due > now:
             self._due.push(call.id, call.due, call)
+        elif call.task in self.limits.rates and not call.graph:
+            self.limits.add(call, now)
         else:
             self.line(call).push(call)
 
@@ -56,26 +73,37 @@ class Ready:
         call = line.pop(queue, cost)
         if call.expires is not None:
             self._expiring.discard(call.id)
+        if call.task in self.limits.rates and not call.graph:
+            self.limits.took(call, self.now)
         return call
 
     def discard(self, call: Call) -> None:
         """Remove a call, if it is here."""
-        self.line(call).discard(call)
+        if call.task in self.limits.rates and not call.graph:
+            self.limits.discard(call, self.now)
+        else:
+            self.line(call).discard(call)
         self._due.discard(call.id)
         self._expiring.discard(call.id)
 
     def pop_over(self, now: float) -> list[Call]:
-        """Remove and return the calls that have come due or have expired; each once."""
+        """Remove and return the calls that have come due or have expired; each once.
+
+        Those whose turn has come stand in line.
+        """
         over = []
         for times in (self._due, self._expiring):
             while times and times.first()[0] <= now:
                 over.append(times.first()[1])
                 self.discard(over[-1])
+        if self.limits.rates:
+            self.limits.admit(now)
         return over
 
     @property
     def next_time(self) -> float | None:
-        """When `pop_over` will return something next."""
-        return min(
-            (times.first()[0] for times in (self._due, self._expiring) if times), default=None
-        )
+        """When `pop_over` will have something to do next."""
+        nexts = [times.first()[0] for times in (self._due, self._expiring) if times]
+        if self.limits.rates and (turn := self.limits.next_time) is not None:
+            nexts.append(turn)
+        return min(nexts, default=None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, Protocol
 
-from dask_facade.exceptions import NotRegistered
+from dask_facade.exceptions import InvalidTaskError, NotRegistered
 
 
 class Runnable(Protocol):
@@ -18,6 +18,7 @@ class Runnable(Protocol):
     queue: Any
     priority: int | None
     acks_late: bool | None
+    reject_on_worker_lost: bool | None  # False: a call whose worker dies is not run again
     ignore_result: bool | None
     expires: Any
     time_limit: float | None
@@ -25,6 +26,7 @@ class Runnable(Protocol):
     serializer: str | None
     keep: str | None
     rewrites: bool  # its class has an ``apply_async`` of its own
+    is_bound: bool  # it has taken what the settings of its app say
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -33,6 +35,12 @@ class Runnable(Protocol):
 
     def check_arguments(self, args: Any, kwargs: Any) -> None:
         """Raise TypeError where the task's function cannot be called so."""
+
+    def entered(self) -> None:
+        """Called when it is entered in a registry."""
+
+    def settle(self) -> None:
+        """Take what the settings of its app say, where there is one."""
 
 
 class TaskRegistry(Mapping[str, Any]):
@@ -62,13 +70,30 @@ class TaskRegistry(Mapping[str, Any]):
         self.discover()
         return name in self._tasks
 
-    def register(self, task: Runnable) -> None:
-        """Add *task*; one of the same name takes its place."""
-        self._tasks[task.name] = task
+    def register(self, task: Any) -> None:
+        """Add *task*, or one of the class *task*; one of the same name takes its place."""
+        made: Runnable = task() if isinstance(task, type) else task
+        if not made.name:
+            raise InvalidTaskError(f"task class {type(made).__name__!r} must specify .name")
+        made.entered()
+        self._tasks[made.name] = made
+
+    def unregister(self, name: Any) -> None:
+        """Forget a task, or the one of this name; raise NotRegistered where there is none."""
+        name = getattr(name, "name", name)
+        if self._tasks.pop(name, None) is None:
+            raise NotRegistered(name)
 
     def known(self, name: str) -> Any | None:
         """Return a task without looking anywhere for it."""
-        return self._tasks.get(name)
+        task = self._tasks.get(name)
+        if task is not None and not task.is_bound:
+            task.settle()
+        return task
+
+    def registered(self) -> list[Any]:
+        """Return the tasks that are known, without looking for others."""
+        return list(self._tasks.values())
 
     def add_source(self, source: Callable[[], None]) -> None:
         """Call *source* when a name is asked for that is not known."""
@@ -87,7 +112,7 @@ class TaskRegistry(Mapping[str, Any]):
 
     def find(self, name: str) -> Any:
         """Return the task of this name; import what may define it. Raises NotRegistered."""
-        task = self._tasks.get(name)
+        task = self.known(name)
         if task is not None:
             return task
         module, _, _ = name.rpartition(".")
@@ -101,7 +126,14 @@ class TaskRegistry(Mapping[str, Any]):
             raise NotRegistered(name, reason) from error
         if name not in self._tasks:
             raise NotRegistered(name)
-        return self._tasks[name]
+        return self.known(name)
+
+
+def task_of(name: str, module: str | None = None) -> Any:
+    """Return the task of this name; *module* is imported where it is not known yet."""
+    if tasks.known(name) is None and module:
+        importlib.import_module(module)
+    return tasks.find(name)
 
 
 _OWN = {"celery": "dask_facade.builtin"}

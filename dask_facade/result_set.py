@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, closing, suppress
@@ -25,6 +26,7 @@ class ResultSet(ResultBase):
         parent: ResultBase | None = None,
     ) -> None:
         super().__init__(parent, app)
+        self._watched: set[int] = set()
         self.results: list[Any] = list(results or ())
         self._changed = False  # since it was made
 
@@ -43,6 +45,22 @@ class ResultSet(ResultBase):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: [{_shown(self.results)}]>"
 
+    @property
+    def app(self) -> Any:
+        """The app it reads through; that of its first member, where none was said."""
+        if self._app is None and self.results:
+            return self.results[0].app
+        return self._app or current.app()
+
+    @app.setter
+    def app(self, app: Any) -> None:
+        self._app = app
+
+    @property
+    def supports_native_join(self) -> bool | None:
+        """Whether its members are waited for together; None where it has none."""
+        return self.results[0].supports_native_join if self.results else None
+
     # Its members
 
     @property
@@ -60,6 +78,8 @@ class ResultSet(ResultBase):
             if result not in self.results:
                 self.results.append(result)
                 self._changed = True
+        if self._thens:
+            self._watch()
 
     def remove(self, result: ResultBase | str) -> None:
         """Remove a member, or the one that has this id; raise KeyError where there is none."""
@@ -123,6 +143,27 @@ class ResultSet(ResultBase):
 
     # Waiting
 
+    def then(
+        self,
+        callback: Callable[[Any], object],
+        on_error: Callable[[BaseException], object] | None = None,
+        weak: bool = False,
+    ) -> None:
+        """Call *callback* with this once it is known here that all members have ended.
+
+        Members that are added before then count. See `AsyncResult.then`.
+        """
+        super().then(callback, on_error, weak)
+        if self._thens:
+            self._watch()
+
+    def _watch(self) -> None:
+        """Let members that have not ended tell when they have."""
+        for leaf in self._leaves():
+            if id(leaf) not in self._watched and leaf._known_state() not in READY_STATES:
+                self._watched.add(id(leaf))
+                leaf.then(lambda _: self._call_back())
+
     def get(
         self,
         timeout: float | None = None,
@@ -134,14 +175,40 @@ class ResultSet(ResultBase):
         on_message: Callable[[dict[str, Any]], object] | None = None,
         disable_sync_subtasks: bool = True,
         on_interval: Callable[[], object] | None = None,
-    ) -> list[Any]:
+    ) -> Any:
         """Wait for all members and return what their tasks returned, in their order.
 
         With *propagate*, the first failure that is heard of is raised at once; without, exceptions
         stand among the results. *timeout* is in seconds, for all of them together. With *callback*
-        that is called with the id and the value of each member as it ends, and the list is empty.
+        that is called with the id and the value of each member as it ends, and None is returned.
         The other options are those of `AsyncResult.get`.
         """
+        together = self.supports_native_join and not any(map(_waits_by_itself, self.results))
+        wait = self.join_native if together else self.join
+        return wait(
+            timeout,
+            propagate,
+            interval=interval,
+            callback=callback,
+            no_ack=no_ack,
+            on_message=on_message,
+            disable_sync_subtasks=disable_sync_subtasks,
+            on_interval=on_interval,
+        )
+
+    def join_native(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        *,
+        interval: float | None = None,
+        callback: Callable[[str, Any], object] | None = None,
+        no_ack: bool = True,
+        on_message: Callable[[dict[str, Any]], object] | None = None,
+        disable_sync_subtasks: bool = True,
+        on_interval: Callable[[], object] | None = None,
+    ) -> Any:
+        """Wait for all members together; see `get`."""
         if disable_sync_subtasks:
             assert_will_not_block()
         store = self.app.store
@@ -149,9 +216,52 @@ class ResultSet(ResultBase):
         for member in self._arrivals(patience, propagate):
             if callback is not None:
                 callback(member.id, look(store, member._gathered))
-        return [] if callback is not None else look(store, self._gathered)
+        return None if callback is not None else look(store, self._gathered)
 
-    join = join_native = get
+    def join(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        *,
+        interval: float | None = None,
+        callback: Callable[[str, Any], object] | None = None,
+        no_ack: bool = True,
+        on_message: Callable[[dict[str, Any]], object] | None = None,
+        disable_sync_subtasks: bool = True,
+        on_interval: Callable[[], object] | None = None,
+    ) -> list[Any]:
+        """Wait for all members and return what their tasks returned; nothing with *callback*.
+
+        Members whose class has a `get` of its own are asked one after another, in their order.
+        """
+        if not any(map(_waits_by_itself, self.results)):
+            values = self.join_native(
+                timeout,
+                propagate,
+                interval=interval,
+                callback=callback,
+                on_message=on_message,
+                disable_sync_subtasks=disable_sync_subtasks,
+                on_interval=on_interval,
+            )
+            return values or []
+        if disable_sync_subtasks:
+            assert_will_not_block()
+        end = None if timeout is None else time.monotonic() + timeout
+        values = []
+        for member in self.results:
+            value = member.get(
+                timeout=None if end is None else max(0.0, end - time.monotonic()),
+                propagate=propagate,
+                interval=interval,
+                disable_sync_subtasks=disable_sync_subtasks,
+                on_interval=on_interval,
+            )
+            if callback is not None:
+                callback(member.id, value)
+            else:
+                values.append(value)
+        return values
 
     async def aget(
         self,
@@ -245,7 +355,8 @@ class ResultSet(ResultBase):
 
     def _leaves(self) -> Iterator[Leaf]:
         for member in self.results:
-            yield from member._leaves()
+            if isinstance(member, ResultBase):
+                yield from member._leaves()
 
     def _gathered(self) -> list[Any]:
         return [member._gathered() for member in self.results]
@@ -267,7 +378,8 @@ class GroupResult(ResultSet):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, GroupResult):
-            return (other.id, other.results) == (self.id, self.results)
+            mine = (self.id, self.results, self.parent)
+            return (other.id, other.results, other.parent) == mine
         return other == self.id if isinstance(other, str) else NotImplemented
 
     def __hash__(self) -> int:
@@ -287,23 +399,19 @@ class GroupResult(ResultSet):
 
     def save(self, backend: Any = None) -> None:
         """Keep the group's shape in the ledger, for `restore`."""
-        store, tree = self.app.store, [_tree(member) for member in self.results]
-        look(store, lambda: store.save_group(self.id, tree))
+        (backend or self.app.backend).save_group(self.id, self)
 
     def delete(self, backend: Any = None) -> None:
         """Forget what `save` kept; the jobs stay."""
-        store = self.app.store
-        look(store, lambda: store.drop_group(self.id))
+        (backend or self.app.backend).delete_group(self.id)
 
     @classmethod
     def restore(cls, id: str, backend: Any = None, app: Any = None) -> GroupResult | None:
         """Return the group of this id, saved or submitted; None where nobody knows it."""
-        app = app or current.app()
-        store = app.store
-        tree = look(store, lambda: store.saved_group(id))
-        if tree is None:
-            tree = look(store, lambda: store.group(id)) or None
-        return None if tree is None else cls(id, [_from_tree(each, app) for each in tree], app=app)
+        found = (backend or (app or current.app()).backend).restore_group(id)
+        if found is None:
+            return None
+        return cls(id, found.results, app=app or found.app)
 
     def as_completed(self) -> Iterator[Any]:
         """Yield Dask futures of the group's jobs as these end, from ``Queue("group:<id>")``."""
@@ -316,7 +424,7 @@ class GroupResult(ResultSet):
         return (self.id, parent), [member.as_tuple() for member in self.results]
 
     def _counted(self) -> Counter[str]:
-        if self._changed or self.id is None:
+        if self._changed or self._thens or self.id is None:
             return Counter()
         store = self.app.store
         return Counter(look(store, lambda: store.count_states(self.id)))
@@ -361,15 +469,23 @@ def _shown(results: Iterable[Any]) -> str:
     return ", ".join(str(each) for each in results)
 
 
-def _tree(result: Any) -> object:
+def _waits_by_itself(member: Any) -> bool:
+    """Tell whether what *member* waits for is its own affair."""
+    if isinstance(member, ResultSet):
+        return any(map(_waits_by_itself, member.results))
+    return "get" in member._own or "get" in vars(member)
+
+
+def tree_of(result: Any) -> object:
     """Return an id, or a list of a group's id and its members."""
     if isinstance(result, ResultSet):
-        return [getattr(result, "id", None), *map(_tree, result.results)]
+        return [getattr(result, "id", None), *map(tree_of, result.results)]
     return result.id
 
 
-def _from_tree(tree: Any, app: Any) -> ResultBase:
+def from_tree(tree: Any, app: Any) -> ResultBase:
+    """Return the result of which `tree_of` made *tree*."""
     if isinstance(tree, str):
         result: ResultBase = app.AsyncResult(tree)
         return result
-    return GroupResult(tree[0], [_from_tree(each, app) for each in tree[1:]], app=app)
+    return GroupResult(tree[0], [from_tree(each, app) for each in tree[1:]], app=app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,11 +25,11 @@ class Backoff:
         return max(0, below(seconds + 1) if self.jitter else seconds)
 
 
-def backoff_of(retry_backoff: float, maximum: float, *, jitter: bool) -> Backoff | None:
-    """Return what ``retry_backoff`` (True, or a factor in seconds) asks for; None for nothing."""
-    if not retry_backoff:
-        return None
-    return Backoff(int(max(1.0, float(retry_backoff))), int(maximum), jitter)
+def get_exponential_backoff_interval(
+    factor: int, retries: int, maximum: int, full_jitter: bool = False
+) -> int:
+    """Return the seconds before the next retry, after *retries* of them, under Celery's name."""
+    return Backoff(factor, maximum, full_jitter).countdown(retries, random.randrange)
 
 
 def is_exhausted(retries: int, max_retries: int | None) -> bool:

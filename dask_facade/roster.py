@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from dask_facade.events import Instant, Instruction, Rules, Send, Write
 from dask_facade.jobs import Batch, Release
-from dask_facade.messages import Call, Kill, Message, Outcome, Unsure
+from dask_facade.messages import Abort, Call, Kill, Message, Outcome, Rate, Unsure
 from dask_facade.ready import Ready
 from dask_facade.verdicts import EXPIRED, WITHDRAWN, revoked
 from dask_facade.waiters import Waiters
 from dask_facade.windows import ENDED, HANDED, READY, RELEASED, Entry
+from dask_facade.withdrawals import is_stamped
 
 
 class Roster:
     """Calls by id, those that nobody has in line, who waits for them, and which are to end."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, stamps: Mapping[str, Any]) -> None:
+        self.aborted: set[str] = set()  # jobs whose tasks shall know that they are to end
         self.entries: dict[str, Entry] = {}
         self.ready = Ready()
         self.revoked: dict[str, bool] = {}  # jobs that shall end -> whether also while they run
         self.rules = rules
+        self.stamps = stamps  # by which calls are revoked
         self.waiters = Waiters()
         # Of the step that is being taken:
         self.batch = Batch()
@@ -28,6 +34,7 @@ class Roster:
     def begin_step(self, now: Instant) -> None:
         """Let nothing be decided yet of a step at *now*."""
         self.now, self.batch, self.out = now, Batch(), []
+        self.ready.now = now.wall
 
     def end_step(self) -> list[Instruction]:
         """Return what was decided, in this order."""
@@ -75,7 +82,7 @@ class Roster:
     def _ends(self, entry: Entry) -> bool:
         """End a call that shall not begin any more; tell whether it was such."""
         call, now = entry.call, self.now.wall
-        if call.id in self.revoked:
+        if call.id in self.revoked or self.has_revoked_stamp(call):
             self.end(entry, revoked(call, WITHDRAWN, now))
         elif call.expires is not None and not call.expires > now:
             self.end(entry, revoked(call, EXPIRED, now))
@@ -83,12 +90,40 @@ class Roster:
             return False
         return True
 
+    def has_revoked_stamp(self, call: Call) -> bool:
+        """Tell whether a call is revoked by what it was stamped with."""
+        return bool(self.stamps) and is_stamped(call.options, self.stamps)
+
+    def look_for_stamps(self) -> None:
+        """End the calls in line that are revoked by a stamp."""
+        for entry in list(self.entries.values()):
+            if entry.phase == READY and self.has_revoked_stamp(entry.call):
+                self.ready.discard(entry.call)
+                self.make_ready(entry)
+
     def _is_left(self, call: Call, ahead: float) -> bool:
         """Tell whether the ledger has room for a call and this does not; *ahead* in seconds."""
         if call.due is not None and call.due > self.now.wall + ahead:
             return True
-        line = self.ready.line(call)
-        return call.queue in line.paused or line.size(call.queue) >= self.rules.high_water
+        ready = self.ready
+        return ready.is_paused(call.queue) or ready.size(call) >= self.rules.high_water
+
+    def limit(self, rates: Iterable[Rate]) -> None:
+        """Let calls of tasks begin so often, those too that stand in line."""
+        limits = self.ready.limits
+        changed = limits.differing(dict(rates))
+        if not changed:
+            return
+        waiting = [
+            entry.call
+            for entry in self.entries.values()
+            if entry.phase == READY and entry.call.task in changed
+        ]
+        for call in waiting:
+            self.ready.discard(call)
+        limits.change(changed, self.now.wall)
+        for call in waiting:
+            self.ready.add(call, self.now.wall)
 
     def pop_over(self) -> None:
         """Let calls stand in line whose time has come, and those end that have expired."""
@@ -121,6 +156,17 @@ class Roster:
             entry.let_go()
             if entry.phase == READY:
                 self.ready.discard(entry.call)
+
+    def abort_if_wanted(self, entry: Entry) -> None:
+        """Let the runner of a call know that its task is to end it, where somebody asked for that.
+
+        What follows a Dask future has no task.
+        """
+        call = entry.call
+        if call.id not in self.aborted or call.graph:
+            return
+        if entry.phase == HANDED and entry.runner is not None:
+            self.say(entry.runner.id, Abort(call.id, call.hand))
 
     def kill_if_wanted(self, entry: Entry) -> None:
         """Have a call ended that runs, where somebody asked for that."""

@@ -51,6 +51,7 @@ _SAID_BY_CELERY = (
     str, int, float, bool, bytes, datetime, date, time, timedelta, Decimal, uuid.UUID,
 )  # fmt: skip
 _SHOWN = 10  # elements of a collection in a preview
+_SHOWN_LETTERS = 200  # of an argument of an exception
 PREVIEW_LIMIT = 1024
 """Characters of a preview, at most."""
 
@@ -90,6 +91,14 @@ class Known:
     """What a value in arguments means, where that is known already."""
 
     value: Any
+
+
+class Tupled:
+    """A value of which the tuple is stored, not itself: what finds it again, as a job's id does."""
+
+    def as_tuple(self) -> tuple[Any, Any]:
+        """Return what stands for it."""
+        raise NotImplementedError
 
 
 Refer = Callable[[Any], str | Known | None]
@@ -169,6 +178,19 @@ def load_arguments(data: bytes) -> tuple[list[Any], dict[str, Any]]:
     raise DecodeError("something else is stored where arguments belong")
 
 
+def plain_value(data: bytes) -> Any:
+    """Return the value in *data* where that is JSON; None: only who unpickles can tell."""
+    return loads(data) if data[:1] == _JSON else None
+
+
+def plain_arguments(data: bytes) -> tuple[list[Any], dict[str, Any]] | None:
+    """Return what `dump_arguments` got where that is JSON; None: only who unpickles can tell."""
+    if data[:1] != _JSON:
+        return None
+    args, kwargs = load_arguments(data)
+    return args, kwargs
+
+
 def dump_exception(error: BaseException, *, limit: int | None = None) -> bytes:
     """Return *error* as bytes that can be read back: itself if it survives, else its words.
 
@@ -194,7 +216,7 @@ def load_exception(data: bytes) -> BaseException:
     if data[:1] == _WORDS:
         match loads(_JSON + data[1:]):
             case [str(module), str(name), list(args)]:
-                return UnpickleableExceptionWrapper(module, name, tuple(map(str, args)))
+                return UnpickleableExceptionWrapper(module, name, tuple(args))
         raise DecodeError("something else is stored where the words of an exception belong")
     error = loads(data)
     if not isinstance(error, BaseException):
@@ -332,10 +354,19 @@ def _as_key(key: Any) -> str:
 def _words(error: BaseException) -> list[Any]:
     kind = type(error)
     try:
-        args = [storable(_short(arg)) for arg in error.args[:_SHOWN]]
+        args = [_argument(arg) for arg in error.args[:_SHOWN]]
     except BaseException:  # it may have hidden its arguments
         args = []
     return [str(kind.__module__), kind.__qualname__, args]
+
+
+def _argument(arg: Any) -> Any:
+    """Return an argument of an exception as JSON can say it, in short."""
+    if type(arg) in (bool, int, float, type(None)):
+        return arg
+    if type(arg) is str and len(arg) <= _SHOWN_LETTERS:
+        return storable(arg)
+    return storable(_short(arg))
 
 
 def _masked(name: Any, value: Any) -> Any:

@@ -53,6 +53,7 @@ class Settling:
                 continue  # it goes on: the ledger has it until it is due
             if roster.revoked:
                 roster.revoked.pop(outcome.id, None)
+            roster.aborted.discard(outcome.id)
             for client in waiters.pop(outcome.id):
                 pushes.setdefault(client, []).append(outcome)
         for client, ends in pushes.items():
@@ -110,6 +111,9 @@ class Settling:
                 entry.begun = roster.now.steady  # it was alone: it begins when it arrives
             hands.setdefault(claim.runner, []).append(entry.call)
         for peer, calls in hands.items():
+            if roster.aborted:  # told before it begins
+                for call in calls:
+                    roster.abort_if_wanted(roster.entries[call.id])
             roster.say(peer, Hand(calls))
 
     def _may_hand(self, entry: Entry, runner: Runner) -> bool:
@@ -118,5 +122,6 @@ class Settling:
             runner.takes_calls
             and not runner.overrun
             and entry.call.id not in roster.revoked
+            and not roster.has_revoked_stamp(entry.call)
             and not roster.ready.is_paused(entry.call.queue)
         )

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 import threading
+import time
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
 Receiver = Callable[..., Any]
+
+_PAUSES = (2, *range(4, 31, 2))
+"""Seconds between two calls of a receiver that is called until it raises nothing."""
 
 
 class Signal:
@@ -19,7 +25,7 @@ class Signal:
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self.receivers: list[tuple[tuple[Hashable, Hashable], Any, Any]] = []
+        self.receivers: list[tuple[tuple[Hashable, Hashable], Any, Any, bool]] = []
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -37,7 +43,8 @@ class Signal:
 
         Also a decorator: ``@signal.connect`` or ``@signal.connect(sender=...)``. A *weak* receiver
         is forgotten when nothing else holds it. Of those that share a *dispatch_uid* the first
-        stays. Celery's *retry* means nothing here: what a receiver raises is logged.
+        stays. What a receiver raises is logged; with *retry* it is called again, after pauses of 2
+        to 30 seconds, until it raises nothing: meanwhile nothing else happens in that thread.
         """
         if receiver is None:
             return lambda function: self.connect(function, sender, weak, dispatch_uid, retry)
@@ -46,8 +53,8 @@ class Signal:
         key = _key(receiver, sender, dispatch_uid)
         with self._lock:
             self._drop_dead()
-            if all(known != key for known, _, _ in self.receivers):
-                self.receivers.append((key, sender, _held(receiver, weak=weak)))
+            if all(known != key for known, *_ in self.receivers):
+                self.receivers.append((key, sender, _held(receiver, weak=weak), retry))
         return receiver
 
     def disconnect(
@@ -75,20 +82,32 @@ class Signal:
         if not self.receivers:
             return []
         responses: list[tuple[Receiver, Any]] = []
-        for receiver in self._live(sender):
-            try:
-                responses.append((receiver, receiver(signal=self, sender=sender, **named)))
-            except Exception as error:  # the receiver is the user's code
-                logger.exception("a receiver of %s raised: %r", self.name, receiver)
-                responses.append((receiver, error))
+        for receiver, retry in self._live(sender):
+            said = partial(receiver, signal=self, sender=sender, **named)
+            responses.append((receiver, self._response(said, _PAUSES if retry else ())))
         return responses
 
     send_robust = send
 
-    def _live(self, sender: Any) -> list[Receiver]:
-        held = [each for _, to, each in list(self.receivers) if to is None or _same(to, sender)]
-        live = [each() if isinstance(each, weakref.ReferenceType) else each for each in held]
-        return [each for each in live if each is not None]
+    def _response(self, call: partial[Any], pauses: Sequence[float]) -> Any:
+        """Return what a receiver returns, or raises after the last of *pauses*, which goes on."""
+        for count in itertools.count():
+            try:
+                return call()
+            except Exception as error:  # the receiver is the user's code
+                logger.exception("a receiver of %s raised: %r", self.name, call.func)
+                if not pauses:
+                    return error
+                time.sleep(pauses[min(count, len(pauses) - 1)])
+
+    def _live(self, sender: Any) -> list[tuple[Receiver, bool]]:
+        live: list[tuple[Receiver, bool]] = []
+        for _, to, held, retry in list(self.receivers):
+            if to is None or _same(to, sender):
+                receiver = held() if isinstance(held, weakref.ReferenceType) else held
+                if receiver is not None:
+                    live.append((receiver, retry))
+        return live
 
     def _drop_dead(self) -> None:
         """Forget receivers that are gone; the lock is held."""

@@ -8,9 +8,12 @@ PENDING = "PENDING"  # waits in the ledger; also what an unknown id shows
 RECEIVED = "RECEIVED"  # its claim is committed: a runner may have begun it
 STARTED = "STARTED"
 RETRY = "RETRY"
+REJECTED = "REJECTED"  # no job here is ever in these two: what Celery's events call two endings
+IGNORED = "IGNORED"
 SUCCESS = "SUCCESS"
 FAILURE = "FAILURE"
 REVOKED = "REVOKED"
+ABORTED = "ABORTED"  # one of a task's own, which others ask for
 
 READY_STATES = frozenset({SUCCESS, FAILURE, REVOKED})
 UNREADY_STATES = frozenset({PENDING, RECEIVED, STARTED, RETRY})
@@ -31,3 +34,29 @@ SOURCES: Mapping[str, frozenset[str]] = {
     REVOKED: WAITING_STATES | IN_FLIGHT_STATES,
 }
 """State -> the states from which a job may enter it. Nothing leaves a ready state."""
+
+PRECEDENCE = (SUCCESS, FAILURE, None, REVOKED, STARTED, RECEIVED, REJECTED, RETRY, PENDING)
+"""What counts more comes first; a task's own states, for which None stands, before STARTED."""
+
+
+def precedence(state: str | None) -> int:
+    """Return the place of a state in PRECEDENCE."""
+    return PRECEDENCE.index(state if state in PRECEDENCE else None)
+
+
+class state(str):
+    """The name of a state, of which one that counts more is the greater."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: str) -> bool:
+        return precedence(other) < precedence(self)
+
+    def __gt__(self, other: str) -> bool:
+        return state(other) < self
+
+    def __le__(self, other: str) -> bool:
+        return not self > other
+
+    def __ge__(self, other: str) -> bool:
+        return not self < other

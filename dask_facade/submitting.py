@@ -6,25 +6,32 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
 from dask_facade import current, graphs, publishing, result
 from dask_facade.canvas import Signature
+from dask_facade.control import ask
 from dask_facade.current import Channel
 from dask_facade.eager import LocalRun
-from dask_facade.exceptions import ResultLost
+from dask_facade.endings import Ending, Many, One, joins
+from dask_facade.exceptions import DuplicateTaskId, ResultLost
 from dask_facade.ids import new_id
+from dask_facade.jobs import FORGET
 from dask_facade.ledger.store import calls_of
 from dask_facade.messages import Edge, NewJob
-from dask_facade.options import defaults_of
-from dask_facade.plan import Ending, Many, One, Plan, Submitter, compile_plan
+from dask_facade.options import Defaults, defaults_of
+from dask_facade.plan import Plan, Submitter, compile_plan
 from dask_facade.registry import Runnable, tasks
 from dask_facade.serialization import Known, Refer
 from dask_facade.signals import before_task_publish
 
 Submitted = result.AsyncResult | result.GroupResult
 PAYLOAD_LIMIT = 16 * 2**20  # bytes of arguments
+FORGET_PAUSE = 0.01  # seconds
+FORGET_WAIT = 10.0  # seconds for a dispatcher to forget what makes way
+SLOW = 0.2  # seconds for a member of a generator: those before it are submitted by then
 HINT_AHEAD = 2.0  # seconds ahead of an eta: later ones are found in the ledger when it nears
 
 
@@ -38,20 +45,51 @@ class Submitting:
         """Tell whether it runs here; a task that nobody knows here cannot."""
         if not self._app.conf.derived(defaults_of).always_eager:
             return False
-        return type(signature) is not Signature or signature.task in tasks
+        return signature.is_canvas or signature.task in tasks
 
     def submit(self, signature: Signature, *, rewritten: bool) -> Submitted:
         """Write the jobs of *signature*; see `DaskFacade.submit`."""
-        plan = self.compile(signature, self.refer, rewritten=rewritten)
+        early = _Early(self._write)
+        plan = self.compile(signature, self.refer, rewritten=rewritten, early=early)
         if plan.jobs:
-            channel = current.job().channel
-            if channel is None:
-                self._insert(plan.jobs, plan.edges)
-            else:
-                self._spawn(plan, channel)
-        ignored = frozenset(job.id for job in plan.jobs if job.ignore_result)
+            self._write(plan.jobs, plan.edges, plan.frozen)
+        jobs = (*early.jobs, *plan.jobs) if early.jobs else plan.jobs
+        return self._made_of(plan, jobs)
+
+    def add(self, signature: Signature, body_id: str) -> Submitted:
+        """Write the jobs of *signature*, whose results a body that waits for this call takes, too.
+
+        Not in the transaction that may be open: the call may end before that.
+        """
+        plan = self.compile(signature, self.refer, rewritten=False)
+        self._spawn_at_once(plan.jobs, [*plan.edges, *joins(plan.ending, body_id)])
+        return self._made_of(plan, plan.jobs)
+
+    def announce(self, signature: Signature, body_id: str) -> None:
+        """Let a body that waits for this call wait for what *signature*, which is frozen, makes."""
+        plan = self.compile(signature, self.refer, rewritten=False)
+        self._spawn_at_once((), list(joins(plan.ending, body_id)))
+
+    def _spawn_at_once(self, jobs: Sequence[NewJob], edges: Sequence[Edge]) -> None:
+        channel = current.job().channel
+        assert channel is not None  # who adds to a chord has looked
+        channel.spawn(jobs, edges)
+        publishing.after(jobs)
+
+    def _made_of(self, plan: Plan, jobs: Sequence[NewJob]) -> Submitted:
+        ignored = frozenset(job.id for job in jobs if job.ignore_result)
+
+        own: dict[str, Any] = {}
+        for job in jobs:
+            task = tasks.known(job.task)
+            if getattr(task, "own_results", False):
+                own[job.id] = task
 
         def made(job_id: str) -> result.AsyncResult:
+            if job_id in own:
+                found: result.AsyncResult = own[job_id].AsyncResult(job_id)
+                found.ignored = job_id in ignored
+                return found
             return result.AsyncResult(job_id, app=self._app, ignored=job_id in ignored)
 
         return self._result(plan.ending, made, {})
@@ -76,8 +114,9 @@ class Submitting:
             return result.AsyncResult(job_id, app=app).get(disable_sync_subtasks=False)
 
         plan = self.compile(signature, refer, rewritten=rewritten)
-        here = LocalRun(plan, submit=self._insert, setting=app.conf.get, result_of=result_of)
+        here = LocalRun(plan, submit=self._insert, result_of=result_of)
         here.run()
+        self._store(plan, here)
         error = here.first_failure()
         if error is not None and throw:
             raise error
@@ -89,14 +128,32 @@ class Submitting:
 
         return self._result(plan.ending, made, {})
 
-    def compile(self, signature: Signature, refer: Refer, *, rewritten: bool) -> Plan:
+    def _store(self, plan: Plan, here: LocalRun) -> None:
+        """Write how calls that ran here ended, of tasks that say so or where the settings do."""
+        for job in plan.jobs:
+            task = tasks.known(job.task)
+            if task is not None and task.store_eager_result and not job.ignore_result:
+                state, value, traceback = here.value(job.id)
+                self._app.backend.store_result(job.id, value, state, traceback)
+
+    def compile(
+        self,
+        signature: Signature,
+        refer: Refer,
+        *,
+        rewritten: bool,
+        early: Callable[[list[NewJob], list[Edge]], bool] | None = None,
+    ) -> Plan:
         """Return the jobs and edges that *signature* makes if it is submitted here and now."""
         job = current.job()
+        defaults: Defaults = self._app.conf.derived(defaults_of)
+        if defaults.inherits_priority and job.delivery_info:
+            defaults = replace(defaults, priority=job.delivery_info.get("priority") or 0)
         return compile_plan(
             signature,
             Submitter(
                 task=tasks.known,
-                defaults=self._app.conf.derived(defaults_of),
+                defaults=defaults,
                 new_id=new_id,
                 now=time.time(),
                 payload_limit=PAYLOAD_LIMIT,
@@ -107,6 +164,7 @@ class Submitting:
                 refer=refer,
                 rewrite=_Rewriting(rewritten),
                 publish=publishing.before if before_task_publish.receivers else None,
+                early=early,
             ),
         )
 
@@ -124,6 +182,45 @@ class Submitting:
             return value.id
         return graphs.submit(self._app, value) if graphs.is_graph(value) else None
 
+    def _write(
+        self,
+        jobs: Sequence[NewJob],
+        edges: Sequence[Edge],
+        frozen: frozenset[str] = frozenset(),
+    ) -> None:
+        """Submit jobs: to the ledger, or, of a running call, to its dispatcher.
+
+        Those with *frozen* ids take the place of jobs that have ended.
+        """
+        channel = current.job().channel
+        if channel is not None:
+            self._spawn(jobs, edges, channel)
+            return
+        try:
+            self._insert(jobs, edges)
+        except DuplicateTaskId as taken:
+            if taken.job_id not in frozen or not self._make_way(frozen):
+                raise
+            self._insert(jobs, edges)
+
+    def _make_way(self, ids: frozenset[str]) -> bool:
+        """Let the ledger forget jobs; tell whether it has. Not in a transaction, which it awaits.
+
+        One that has not ended stays.
+        """
+        store, outside = self._app.store, []
+        store.on_commit(lambda: outside.append(True))
+        known = store.fetch(ids)
+        if not outside or not all(job.ready for job in known.values()):
+            return False
+        ask(self._app, FORGET, known)
+        deadline = time.monotonic() + FORGET_WAIT
+        while store.fetch(ids):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(FORGET_PAUSE)
+        return True
+
     def _insert(self, jobs: Sequence[NewJob], edges: Sequence[Edge]) -> float:
         """Write jobs into the ledger, and hint at them once they are there; return when it was."""
         client, now = self._app.client, time.time()
@@ -137,12 +234,12 @@ class Submitting:
         self._app.store.submit(jobs, edges, told)
         return now
 
-    def _spawn(self, plan: Plan, channel: Channel) -> None:
-        """Let the dispatcher write the jobs of *plan*, once the open transaction commits."""
+    def _spawn(self, jobs: Sequence[NewJob], edges: Sequence[Edge], channel: Channel) -> None:
+        """Let the dispatcher write jobs, once the open transaction commits."""
 
         def spawn() -> None:
-            channel.spawn(plan.jobs, plan.edges)
-            publishing.after(plan.jobs)
+            channel.spawn(jobs, edges)
+            publishing.after(jobs)
 
         if self._app.has_store():
             self._app.store.on_commit(spawn)
@@ -154,26 +251,51 @@ class Submitting:
         ending: Ending,
         one: Callable[[str], result.AsyncResult],
         made: dict[int, Submitted],
+        until: Ending | None = None,
     ) -> Submitted:
         """Return the result of *ending*, with those before it as its parents, each made once.
 
-        *one* makes that of one job.
+        *one* makes that of one job. Members of a group have no parents from before the group,
+        which ends with *until*: those are the parents of the group.
         """
+        if isinstance(ending, One) and ending.parent is None and not made:
+            return one(ending.id)
         steps: list[Ending] = []
         step: Ending | None = ending
-        while step is not None and id(step) not in made:
+        while step is not None and step is not until and id(step) not in made:
             steps.append(step)
             step = step.parent
         for step in reversed(steps):
-            parent = None if step.parent is None else made[id(step.parent)]
+            before = step.parent
+            parent = None if before is None or before is until else made[id(before)]
             match step:
                 case One(job_id):
                     made[id(step)] = one(job_id)
                     made[id(step)].parent = parent
                 case Many(group_id, members):
-                    results = [self._result(member, one, made) for member in members]
+                    results = [
+                        self._result(member, one, made, before or until) for member in members
+                    ]
                     made[id(step)] = result.GroupResult(group_id, results, parent, app=self._app)
         return made[id(ending)]
+
+
+class _Early:
+    """Writes what is compiled of a slow generator while that goes on."""
+
+    def __init__(self, write: Callable[[Sequence[NewJob], Sequence[Edge]], None]) -> None:
+        self._last = time.monotonic()
+        self._write = write
+        self.jobs: list[NewJob] = []
+
+    def __call__(self, jobs: list[NewJob], edges: list[Edge]) -> bool:
+        now = time.monotonic()
+        if now - self._last < SLOW:
+            return False
+        self._write(jobs, edges)
+        self._last = time.monotonic()
+        self.jobs += jobs
+        return True
 
 
 class _Rewriting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,13 +12,18 @@ from functools import cached_property
 from typing import Any
 
 from dask_facade import attempts, canvas, current, states
+from dask_facade.annotations import prepare
+from dask_facade.annotations import resolve_all as resolve_all_annotations
+from dask_facade.bindings import attach
 from dask_facade.canvas import Signature
+from dask_facade.current import Context
 from dask_facade.exceptions import (
     MaxRetriesExceededError,
     Retry,
 )
 from dask_facade.registry import tasks
 from dask_facade.serialization import dumps, preview, storable
+from dask_facade.task_base import TaskBase
 
 
 @dataclass(slots=True)
@@ -31,77 +37,22 @@ class _Asked:
 _asked: ContextVar[_Asked | None] = ContextVar("dask_facade_asked", default=None)
 
 
-class Task:
-    """A registered task. Calling it runs its function here; `delay` submits a job.
-
-    What is None holds as the settings say it.
-    """
+class Task(TaskBase):
+    """A registered task. Calling it runs its function here; `delay` submits a job."""
 
     MaxRetriesExceededError = MaxRetriesExceededError
 
-    name: str = ""
-    abstract: bool = True
-    queue: Any = None
-    priority: int | None = None
-    acks_late: bool | None = None
-    ignore_result: bool | None = None
-    expires: Any = None  # seconds, timedelta or datetime
-    time_limit: float | None = None  # seconds
-    soft_time_limit: float | None = None
-    serializer: str | None = None  # of arguments; "json": nothing else
-    keep: str | None = None  # "cluster": its results are never stored in the ledger
-    isolate: bool = False  # it runs in a process of its own
-    typing: bool = True
-    max_retries: int | None = 3  # None: no limit
-    default_retry_delay: float = 180  # seconds
-    autoretry_for: tuple[type[BaseException], ...] = ()
-    dont_autoretry_for: tuple[type[BaseException], ...] = ()
-    retry_kwargs: Mapping[str, Any] = {}
-    retry_backoff: float = 0  # seconds before the first retry; True is 1
-    retry_backoff_max: float = 600
-    retry_jitter: bool = True
-    throws: tuple[type[BaseException], ...] = ()
-    track_started: bool | None = None
-    rate_limit: str | None = None
-    store_errors_even_if_ignored: bool | None = None
-    trail: bool = True
-    send_events: bool = True
-    rewrites: bool = False
+    _dump_models: Callable[[Any, Any], tuple[Any, Any]] | None = None  # of ``pydantic=True``
 
-    run: Callable[..., Any]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.rewrites = cls.apply_async is not Task.apply_async
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it here. Within another job it knows no request: it is a function that is called."""
-        request = current.request()
-        if request.id is None or (request.task == self.name and not request.entered):
-            if request.id is not None:
-                request.entered = True
-            return self.run(*args, **kwargs)
-        own = current.Context(args=args, kwargs=kwargs, within=current.job())
-        with current.running(own):
-            return self.run(*args, **kwargs)
-
-    def __repr__(self) -> str:
-        return f"<task {self.name}>"
-
-    @property
-    def app(self) -> Any:
-        """The current app."""
-        return current.app()
-
-    @property
-    def backend(self) -> Any:
-        """Where results are, under Celery's names."""
-        return current.app().backend
-
-    @property
-    def request(self) -> current.Context:
-        """What is known of the job that runs it here; its id is None outside of any."""
-        return current.request()
+    def annotate(self) -> None:
+        """Take what ``task_annotations`` says of it."""
+        said = prepare(self.app.conf.get("task_annotations"))
+        for attributes in resolve_all_annotations(said, self):
+            for name, value in attributes.items():
+                if name.startswith("@"):
+                    self.add_around(name[1:], value)
+                else:
+                    attach(self, name, value)
 
     # Submitting
 
@@ -132,19 +83,51 @@ class Task:
         Raises TypeError where the function cannot be called so, EncodeError or PayloadTooLarge
         where the arguments cannot be stored, ValueError for a time without a zone.
         """
+        self._check(args, kwargs)
+        if self._dump_models is not None and options.get("serializer") != "pickle":
+            args, kwargs = self._dump_models(args, kwargs)
+        shadow = shadow or self.shadow_name(args, kwargs, options)
         if task_id is not None:
             options["task_id"] = task_id
         if link is not None:
             options["link"] = link
         if link_error is not None:
             options["link_error"] = link_error
+        if shadow is not None:
+            options["shadow"] = shadow
         made = Signature(self, args or (), kwargs, options)
         if self.rewrites:
             asked = _asked.get()
             if asked is not None and asked.task is self and asked.made is None:
                 asked.made = made
-                return current.app().AsyncResult(options["task_id"])
-        return current.app().submit(made, rewritten=self.rewrites)
+                return self.AsyncResult(options["task_id"])
+        app = self.app
+        if app.send_task.__module__ != _APP and not app.conf.task_always_eager:
+            said = dict.fromkeys(("task_id", "link", "link_error", "shadow"))
+            return self._sent(app, args, kwargs, {"producer": producer, **said, **options})
+        return app.submit(made, rewritten=self.rewrites)
+
+    def _check(self, args: Any, kwargs: Any) -> None:
+        """Raise TypeError for what are no arguments, ValueError for limits that cannot both be."""
+        if args is not None and not isinstance(args, (list, tuple)):
+            raise TypeError(f"task args must be a list or tuple, not {args!r}")
+        if kwargs is not None and type(kwargs) is not dict and not isinstance(kwargs, Mapping):
+            raise TypeError(f"task keyword arguments must be a mapping, not {kwargs!r}")
+        soft = self.soft_time_limit
+        if soft and self.time_limit and soft > self.time_limit:
+            raise ValueError("soft_time_limit must be less than or equal to time_limit")
+
+    def _sent(self, app: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Submit a job through an app's own ``send_task``, which is told all that Celery tells."""
+        self.check_arguments(args or (), kwargs or {})
+        said = {**self._get_exec_options(), "ignore_result": self.ignore_result, **options}
+        return app.send_task(
+            self.name, args, kwargs, result_cls=self.AsyncResult, task_type=self, **said
+        )
+
+    def _get_exec_options(self) -> dict[str, Any]:
+        """Return what the task says of all of its calls."""
+        return {name: getattr(self, name, None) for name in _EXECUTION}
 
     async def adelay(self, *args: Any, **kwargs: Any) -> Any:
         """Submit a job from a coroutine; return its AsyncResult. No transaction is joined."""
@@ -157,7 +140,7 @@ class Task:
         **options: Any,
     ) -> Any:
         """Submit a job with options from a coroutine; return its AsyncResult."""
-        return await current.app().asubmit(Signature(self, args or (), kwargs, options))
+        return await self.app.asubmit(Signature(self, args or (), kwargs, options))
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:
         """Submit a job when the open transaction commits; at once where none is open."""
@@ -173,7 +156,7 @@ class Task:
 
         `apply_async` itself is part of that transaction, and returns the result object.
         """
-        current.app().store.on_commit(lambda: self.apply_async(args, kwargs, **options) and None)
+        self.app.store.on_commit(lambda: self.apply_async(args, kwargs, **options) and None)
 
     def apply(
         self,
@@ -188,7 +171,7 @@ class Task:
         With *throw* (unsaid: ``task_eager_propagates``) what the task raises is raised.
         """
         made = Signature(self, args or (), kwargs, options)
-        return current.app().run_here(made, throw=throw)
+        return self.app.run_here(made, throw=throw)
 
     def rewritten(self, signature: Signature) -> Signature:
         """Return what the class's own ``apply_async`` makes of a call; its task_id is said."""
@@ -245,9 +228,9 @@ class Task:
         **options: Any,
     ) -> Signature:
         """Return the call that *request* (unsaid: the current one) is of, with changes."""
-        if queue is not None:
-            options["queue"] = queue
-        return attempts.signature_of(self.name, request or self.request, args, kwargs, options)
+        return attempts.signature_of(self, request or self.request, args, kwargs, queue, options)
+
+    subtask_from_request = signature_from_request
 
     # Within a job
 
@@ -286,38 +269,45 @@ class Task:
         """Go on as another signature, under this job's id; does not return.
 
         What waits for this job waits for it, and what is to run when this fails runs when it
-        fails. A group gives the list of its results.
+        fails. A group gives the list of its results. Called like a function, the task submits it.
         """
-        sig = Signature.from_dict(sig)
-        request = self.request
-        if request.id is None:
-            return sig.apply(throw=True).get()
-        raise attempts.replaced(request, sig)
+        return self.on_replace(attempts.replacement(self, sig))
+
+    def on_replace(self, sig: Any) -> Any:
+        """Go on as *sig*, which stands for this job already; what `replace` does last."""
+        raise attempts.replaced(self, sig)
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
-        """Not to be had: a chord's header is complete when it is submitted."""
-        raise NotImplementedError(
-            "add_to_chord: a chord's header is complete when it is submitted; let the member "
-            "replace itself, self.replace(group(...)), to become several"
-        )
+        """Let the body of the chord wait for *sig*, too, and take its result behind the others.
+
+        The task is a member of the header, and runs. Returns the result object; with *lazy* the
+        signature, which is to be submitted: the body waits until that was done and has ended.
+        Raises ValueError where no body waits for the task.
+        """
+        return attempts.added(self, sig, lazy=lazy)
 
     def update_state(
         self,
         task_id: str | None = None,
         state: str | None = None,
         meta: Any = None,
-        **_celery_options: Any,
+        **options: Any,
     ) -> None:
-        """Tell how the job that runs here stands: a state of its own, and a value with it.
+        """Tell how a job stands (unsaid: the one that runs here): a state of its own, and a value.
 
-        Never waits. Where the job runs in the process that called it nobody is told.
+        Never waits where it is the one that runs here; nobody is told of one that runs in the
+        process that called it.
         """
-        request = current.job()
-        if task_id is not None and task_id != request.id:
-            raise ValueError(f"a job tells of its own state, not of that of {task_id!r}")
-        if request.channel is not None:
-            said = storable(str(state)) if state else states.STARTED
-            request.channel.update(said, dumps(meta), preview(meta))
+        job = current.job()
+        own = task_id is None or task_id == job.id
+        if own and self._backend is None and (job.channel is not None or job.is_eager):
+            if job.channel is not None:
+                said = storable(str(state)) if state else states.STARTED
+                job.channel.update(said, dumps(meta), preview(meta))
+            return
+        request = self.request
+        told_of = request.id if task_id is None else task_id
+        self.backend.store_result(told_of, meta, state, request=request, **options)
 
     def emit(self, value: Any) -> None:
         """Say something to who listens: ``Queue("said:<id>")``, ``AsyncResult.said()``."""
@@ -325,59 +315,83 @@ class Task:
         if request.channel is not None:
             request.channel.emit(value)
 
-    def send_event(self, type_: str, retry: bool = True, **fields: Any) -> None:
-        """Accepted for Celery's sake: there is nobody to send events to."""
+    def send_event(
+        self, type_: str, retry: bool = True, retry_policy: Any = None, **fields: Any
+    ) -> Any:
+        """Send an event to who monitors, if the app has ``events`` to send it with."""
+        app, request = self.app, self.request
+        events = getattr(app, "events", None)
+        if events is None:
+            return None
+        policy = app.conf.get("task_publish_retry_policy") if retry_policy is None else retry_policy
+        with events.default_dispatcher(hostname=request.hostname) as dispatcher:
+            return dispatcher.send(
+                type_, uuid=request.id, retry=retry, retry_policy=policy, **fields
+            )
 
     def add_trail(self, result: Any) -> Any:
-        """Accepted for Celery's sake: children know their parents."""
+        """Let the request tell of a child, if the task trails; children know their parents."""
+        if self.trail:
+            self.request.children.append(result)
         return result
-
-    # What a class may say of the lives of its jobs
-
-    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Called by the worker before the task runs."""
-
-    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
-        """Called by the worker when it returned."""
-
-    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Called by the worker when it is to be tried again."""
-
-    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Called by the worker when it raised."""
-
-    def on_replace(self, sig: Signature) -> Any:
-        """Go on as *sig*."""
-        return self.replace(sig)
-
-    def after_return(
-        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
-    ) -> None:
-        """Called by the worker last, however it went."""
 
     # Arguments
 
     def check_arguments(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise TypeError unless the function can be called with these arguments."""
-        if not self.typing:
+        typing = self.typing
+        if typing is None:
+            typing = getattr(self._app, "strict_typing", True)
+        if not typing or (not kwargs and isinstance(args, tuple) and len(args) in self._places):
             return
         try:
             self._parameters.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.name}{self._parameters}: {error}") from None
 
-    def AsyncResult(self, task_id: str) -> Any:
-        """Return the result object of any job."""
-        return current.app().AsyncResult(task_id)
-
     @cached_property
     def _parameters(self) -> inspect.Signature:
         return inspect.signature(self.run)
 
+    @cached_property
+    def _places(self) -> range:
+        """How many positional arguments it may be called with, if there are no others."""
+        parameters = self._parameters.parameters.values()
+        only = inspect.Parameter.KEYWORD_ONLY
+        if any(each.kind is only and each.default is each.empty for each in parameters):
+            return range(0)
+        places = [each for each in parameters if each.kind in _IN_PLACES]
+        least = sum(each.default is each.empty for each in places)
+        is_open = any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters)
+        return range(least, sys.maxsize if is_open else len(places) + 1)
+
+    def AsyncResult(self, task_id: str, **options: Any) -> Any:
+        """Return the result object of any job."""
+        return self.app.AsyncResult(task_id, **options)
+
+
+_APP = "dask_facade.app"
+_IN_PLACES = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_EXECUTION = (
+    "queue", "routing_key", "exchange", "priority", "expires", "serializer", "delivery_mode",
+    "compression", "time_limit", "soft_time_limit", "immediate", "mandatory",
+)  # fmt: skip
+"""Attributes of a task that are options of its calls, of Celery's as well."""
+
+
+def _reprtask(task: Any, fmt: str | None = None, flags: Iterable[str] | None = None) -> str:
+    """Return a task in words."""
+    return repr(task)
+
 
 def _current_task() -> Any:
-    return tasks.known(current.request().task)
+    frame = current.frame()
+    if frame is None:
+        return None
+    return frame.task or tasks.known(frame.name)
 
 
 current_task = current.Proxy(_current_task)
 """The task that runs here; what is false outside of any."""
+
+__all__ = ["Context", "Task", "TaskBase", "current_task"]

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distributed import Nanny, Scheduler
@@ -27,12 +27,16 @@ WORKER_TTL = "30 s"
 
 
 class LocalCluster:
-    """A scheduler on loopback and *workers* worker processes of one thread each, under nannies."""
+    """A scheduler on loopback and *workers* worker processes of one thread each, under nannies.
 
-    def __init__(self, workers: int) -> None:
+    *environment* is what they find beside the environment of this process.
+    """
+
+    def __init__(self, workers: int, environment: Mapping[str, str] | None = None) -> None:
         self.address = ""
         self._children: list[asyncio.subprocess.Process] = []
         self._closed = False
+        self._environment = environment or {}
         self._workers = workers
 
     async def start(self) -> None:
@@ -110,6 +114,7 @@ class LocalCluster:
                 "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": WORKER_TTL,
                 "DASK_LOGGING__DISTRIBUTED": "warning",
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                **self._environment,
             },
         )
         self._children.append(child)

@@ -10,6 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from dask_facade.dispatcher.inquiries import Inquiries, Inquiry
 from dask_facade.exceptions import LineClosed, LineRefused
 from dask_facade.ids import new_id
 from dask_facade.ledger.store import JobStore
@@ -17,6 +18,9 @@ from dask_facade.line import DialledLine, dial, token
 from dask_facade.messages import (
     CLIENT,
     VERSION,
+    Answer,
+    Ask,
+    Asked,
     Call,
     Hello,
     Message,
@@ -88,6 +92,7 @@ class DispatcherClient:
         self._changed = threading.Condition()
         self._dialling = False
         self._hints: deque[Sequence[Call]] = deque()
+        self._inquiries = Inquiries(self._changed)
         self._line: DialledLine | None = None
         self._nudges = False  # one waits for a line
         self._watches: dict[str, set[Watch]] = {}
@@ -141,6 +146,35 @@ class DispatcherClient:
             if self._line is not None and left:
                 self._post(self._line, Unwait(left))
 
+    def ask(
+        self,
+        ask: Ask,
+        timeout: float,
+        heard: Callable[[str, bytes], None],
+        limit: int | None = None,
+    ) -> bool:
+        """Ask workers; *heard* gets each one's name and answer, until all are there.
+
+        Not more than *limit* of them, and none after *timeout* seconds. Tells whether a dispatcher
+        has passed the question on; where there is no line, that time is given to dialling it.
+        """
+        return self._inquire(ask, lambda each: self._inquiries.wait(each, timeout, heard, limit))
+
+    def tell(self, ask: Ask, timeout: float) -> bool:
+        """Tell workers, without their answers; tell whether a dispatcher has passed that on."""
+        return self._inquire(ask, lambda each: self._inquiries.wait_until_asked(each, timeout))
+
+    def _inquire(self, ask: Ask, wait: Callable[[Inquiry], None]) -> bool:
+        with self._changed:
+            inquiry = self._inquiries.open(ask)
+            if self._line is None or not self._post(self._line, inquiry.ask):
+                self._dial_in_background()
+        try:
+            wait(inquiry)
+        finally:
+            self._inquiries.close(inquiry)
+        return inquiry.nodes is not None
+
     def close(self) -> None:
         """End the line."""
         with self._changed:
@@ -184,12 +218,14 @@ class DispatcherClient:
                                 news.add(watch)
                     case Unsure(ids):
                         news |= self._doubt(ids)
+                    case Asked() | Answer():
+                        self._inquiries.hear(message)
             self._tell(news)
 
     def _line_ended(self) -> None:
         with self._changed:
             self._line = None
-            if self._watches or self._hints or self._nudges:
+            if self._watches or self._hints or self._nudges or self._inquiries:
                 self._dial_in_background()
             self._tell(self._doubt(self._watches))
 
@@ -245,11 +281,13 @@ class DispatcherClient:
             self._nudges = not self._post(line, Nudge())
         if self._watches:
             self._post(line, Wait(list(self._watches)))
+        for ask in self._inquiries.unasked():
+            self._post(line, ask)
         line.start(self._receive, self._line_ended)
         self._line = line
 
     def _nobody_cares(self, attempt: int) -> bool:
-        if self._watches or attempt < GIVE_UP_AFTER:
+        if self._watches or self._inquiries or attempt < GIVE_UP_AFTER:
             return False
         self._hints.clear()  # the dispatcher finds their rows when it comes, and requests
         self._nudges = False

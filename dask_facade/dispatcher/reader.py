@@ -59,6 +59,25 @@ class LedgerReader:
             known.update((job.id, bool(job.key) or job.graph) for job in jobs)
         return known
 
+    async def jobs(self, ids: Sequence[str]) -> list[Job]:
+        """Return the rows of jobs, as far as the ledger can be read."""
+        found: list[Job] = []
+        for start in range(0, len(ids), IDS):
+            found += await self._fetch(ids[start : start + IDS]) or ()
+        return found
+
+    def leave(self) -> None:
+        """Close the connection that code of others has opened in this thread."""
+        self._store.disconnect()
+
+    async def arguments(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the previews of jobs' arguments, as far as the ledger can be read."""
+        found: dict[str, str] = {}
+        for start in range(0, len(ids), IDS):
+            jobs = await self._fetch(ids[start : start + IDS])
+            found.update((job.id, job.arguments) for job in jobs or ())
+        return found
+
     def close(self) -> None:
         """End the thread after what it is doing."""
         self._thread.shutdown()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +14,25 @@ from itertools import groupby
 from dask_facade.dispatcher.reader import LedgerReader
 from dask_facade.dispatcher.switchboard import Switchboard
 from dask_facade.dispatcher.writer import LedgerWriter
-from dask_facade.events import Paused, Revoke, Unrevoke, Wrote
+from dask_facade.events import Aborting, Paused, Revoke, Unabort, Unrevoke, Wrote
 from dask_facade.exceptions import LedgerRefused
-from dask_facade.jobs import FORGET, PAUSE, REOPEN, RESUME, REVOKE, Asked, Batch
+from dask_facade.jobs import (
+    ABORT,
+    END,
+    FORGET,
+    PAUSE,
+    REOPEN,
+    RESUME,
+    REVOKE,
+    SAY,
+    Asked,
+    Batch,
+    Ending,
+    Saying,
+)
+from dask_facade.states import ABORTED
 from dask_facade.verdicts import WITHDRAWN
+from dask_facade.worker.state import LimitedSet
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +67,7 @@ class Requests:
 
     *forgotten* gets the ids of jobs whose rows are gone, and of those the ones that have a future
     on the cluster. What cannot be done yet stays in the ledger: another leader begins with it.
+    *revoked* has the ids of which this leader was last asked that they are revoked.
     """
 
     def __init__(
@@ -60,19 +78,25 @@ class Requests:
         forgotten: Callable[[Collection[str], Collection[str]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.revoked = LimitedSet()
+        self._aborts: dict[int, str] = {}  # jobs that have not ended as far as is known
         self._clock = clock
         self._forgets: dict[int, _Forget] = {}
         self._forgotten = forgotten
+        self._looking = asyncio.Lock()
         self._reader = reader
         self._revokes: dict[int, _Revoke] = {}
         self._switchboard = switchboard
         self._writer = writer
         self._ways: dict[str, Callable[[Sequence[Asked]], Awaitable[None]]] = {
+            ABORT: self._abort,
+            END: self._end,
             FORGET: self._forget,
             PAUSE: partial(self._pause, paused=True),
             REOPEN: self._reopen,
             RESUME: partial(self._pause, paused=False),
             REVOKE: self._revoke,
+            SAY: self._say,
         }
 
     async def begin(self) -> None:
@@ -82,11 +106,16 @@ class Requests:
 
     async def look(self) -> None:
         """Do what was asked for since the last look, and what is left of earlier requests."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         writer = self._writer
         while True:
-            limit = len(self._revokes) + len(self._forgets) + ROWS
+            kept = len(self._revokes) + len(self._forgets) + len(self._aborts)
+            limit = kept + ROWS
             asked = await writer.run(partial(writer.desk.requests, writer.epoch, limit))
-            known = self._revokes.keys() | self._forgets.keys()
+            known = self._revokes.keys() | self._forgets.keys() | self._aborts.keys()
             new = [each for each in asked if each.number not in known]
             for kind, requests in groupby(new, lambda each: each.kind):
                 await self._do(kind, list(requests))
@@ -94,6 +123,9 @@ class Requests:
                 break
         if self._revokes:
             await self._look_after_revokes()
+        ended = [n for n, id in self._aborts.items() if not self._switchboard.is_aborting(id)]
+        if ended:
+            await self._drop(ended)
         now = self._clock()
         again = {n: each for n, each in self._forgets.items() if now - each.tried > FORGET_AGAIN}
         if again:
@@ -120,6 +152,7 @@ class Requests:
     async def _drop(self, numbers: Collection[int]) -> None:
         writer = self._writer
         for number in numbers:
+            self._aborts.pop(number, None)
             self._revokes.pop(number, None)
             self._forgets.pop(number, None)
         await writer.run(partial(writer.desk.drop_requests, writer.epoch, numbers))
@@ -130,6 +163,7 @@ class Requests:
         """Tell the broker first: what begins to wait meanwhile, it ends by itself."""
         now = self._clock()
         revokes = [_Revoke(each.name, now) for each in requests]
+        self.revoked.update(each.name for each in requests)
         for terminate in (False, True):
             ids = [each.name for each in requests if _terminates(each) is terminate]
             if ids:
@@ -174,6 +208,34 @@ class Requests:
         if again:
             await self._try(again)
 
+    # What others say of a job
+
+    async def _abort(self, requests: Sequence[Asked]) -> None:
+        """Let tasks know that they are to end, and readers too, until the jobs have ended."""
+        ids = {each.name for each in requests}
+        self._switchboard.step(Aborting(ids))
+        open = await self._write([Saying(id, ABORTED, b"", "") for id in ids])
+        self._switchboard.step(Unabort(ids - open))
+        self._aborts.update((each.number, each.name) for each in requests if each.name in open)
+        await self._drop([each.number for each in requests if each.name not in open])
+
+    async def _end(self, requests: Sequence[Asked]) -> None:
+        """End jobs as others say; whoever has them is told what became of what it reports."""
+        writer = self._writer
+        endings = {each.name: _ending_of(each) for each in requests}
+        end = partial(writer.desk.end, writer.epoch, list(endings.values()))
+        self._switchboard.step(Wrote(Batch(), await writer.run(end)))
+        await self._drop([each.number for each in requests])
+
+    async def _say(self, requests: Sequence[Asked]) -> None:
+        await self._write([_saying_of(each) for each in requests])
+        await self._drop([each.number for each in requests])
+
+    async def _write(self, sayings: Sequence[Saying]) -> set[str]:
+        """Write what is said; return the ids of the jobs that have not ended."""
+        writer = self._writer
+        return await writer.run(partial(writer.desk.say, writer.epoch, sayings))
+
     # The others
 
     async def _reopen(self, requests: Sequence[Asked]) -> None:
@@ -184,6 +246,9 @@ class Requests:
             number for number, each in self._revokes.items() if number < ids.get(each.id, 0)
         ]
         self._switchboard.step(Unrevoke([self._revokes[number].id for number in withdrawn]))
+        self._switchboard.step(Unabort(ids.keys()))
+        for id in ids:
+            self.revoked.discard(id)
         await writer.run(partial(writer.desk.reopen, writer.epoch, ids.keys()))
         await self._drop([*withdrawn, *(each.number for each in requests)])
 
@@ -224,6 +289,25 @@ class Requests:
             await writer.run(partial(desk.pause, epoch, queue, paused=paused))
         self._switchboard.step(Paused(await writer.run(desk.paused)))
         await self._drop([each.number for each in requests])
+
+
+def _ending_of(request: Asked) -> Ending:
+    said = request.arguments
+    result = said.get("result")
+    trace = said.get("traceback")
+    return Ending(
+        request.name,
+        str(said.get("state", "")),
+        None if result is None else b64decode(str(result)),
+        str(said.get("preview", "")),
+        None if trace is None else str(trace),
+    )
+
+
+def _saying_of(request: Asked) -> Saying:
+    said = request.arguments
+    meta = b64decode(str(said.get("meta", "")))
+    return Saying(request.name, str(said.get("state", "")), meta, str(said.get("preview", "")))
 
 
 def _terminates(request: Asked) -> bool:

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,15 +15,19 @@ from typing import Any
 
 from distributed.client import ClosedClientError
 
+from dask_facade import compat
 from dask_facade.cluster.futures import forget
 from dask_facade.cluster.local import LocalCluster
 from dask_facade.cluster.placement import LOOK_EVERY, Placement
 from dask_facade.dispatcher.adoption import Adoption
+from dask_facade.dispatcher.beat import Beat
 from dask_facade.dispatcher.leader import BEAT_EVERY, take_lease
+from dask_facade.dispatcher.pruning import Pruning
+from dask_facade.dispatcher.questions import Questions
 from dask_facade.dispatcher.reader import LedgerReader
 from dask_facade.dispatcher.requests import Requests
 from dask_facade.dispatcher.sweep import Sweep
-from dask_facade.dispatcher.switchboard import Switchboard
+from dask_facade.dispatcher.switchboard import Switchboard, Witness
 from dask_facade.dispatcher.writer import LedgerWriter
 from dask_facade.events import GRAPHS, Drain, Found, Placed, Rules, WorkerGone
 from dask_facade.exceptions import ImproperlyConfigured, LeadershipLost
@@ -31,6 +35,7 @@ from dask_facade.ids import new_id
 from dask_facade.ledger.store import Desk, JobStore, Lease
 from dask_facade.line import AcceptedLine, token
 from dask_facade.messages import RUNNER, Call
+from dask_facade.worker.node import CONTROLLER
 from dask_facade.worker.runner import Slot
 
 logger = logging.getLogger(__name__)
@@ -42,6 +47,7 @@ class Options:
 
     scheduler: str | None = None  # an address; None: an embedded cluster
     workers: int = 2  # of the embedded cluster
+    environment: Mapping[str, str] = field(default_factory=dict)  # of its workers, beside ours
     host: str = "127.0.0.1"
     port: int = 0
     advertise: str | None = None  # "host:port", as workers and clients reach this dispatcher
@@ -55,6 +61,9 @@ class Options:
     inline_limit: int = 64 * 2**10  # bytes of a result, up to which it is only in the ledger
     store_limit: int = 16 * 2**20  # bytes of a result, up to which it is in the ledger
     rules: Rules = field(default_factory=Rules)
+    witness: Witness | None = None  # of what becomes of calls, in this process
+    result_expires: float = 0.0  # after which jobs that have ended are deleted; 0: never
+    app: Any = None  # whose schedule it runs; None: nobody's
 
 
 class Dispatcher:
@@ -119,12 +128,17 @@ class Dispatcher:
             options.rules,
             hurry=hurry.set,
             fail=self._fail,
+            witness=options.witness,
         )
         requests = Requests(writer, reader, switchboard, self._forget)
+        Questions(writer, reader, switchboard, requests)
         async with AsyncExitStack() as ending:
             ending.push_async_callback(self._resign, writer)
             ending.callback(reader.close)
             ending.callback(switchboard.close)
+            beat = None if options.app is None else Beat(options.app)
+            if beat is not None:
+                ending.callback(beat.close)
             ending.push_async_callback(self._cancel_tasks)
             self._start(self._beat(writer, switchboard))
             await _before(self._stop, requests.begin())
@@ -137,7 +151,9 @@ class Dispatcher:
             scheduler = options.scheduler
             cluster: LocalCluster | None = None
             if scheduler is None:
-                cluster = LocalCluster(options.workers)
+                cluster = LocalCluster(
+                    options.workers, {CONTROLLER: str(os.getpid()), **options.environment}
+                )
                 ending.push_async_callback(cluster.close)
                 if await _before(self._stop, cluster.start()) is None and self._stop.is_set():
                     return
@@ -171,6 +187,10 @@ class Dispatcher:
             )
             self._start(placement.keep())
             self._start(sweep.keep())
+            if beat is not None:
+                self._start(beat.keep())
+            if options.result_expires:
+                self._start(Pruning(writer, self._forget, options.result_expires).keep())
             ready(scheduler)
             await self._stop.wait()
             if self._failure is None:
@@ -191,6 +211,7 @@ class Dispatcher:
             paths=self._options.paths,
             inline_limit=self._options.inline_limit,
             store_limit=self._options.store_limit,
+            as_celery=compat.is_installed(),
         )
 
     def _adoption(self, placement: Placement, switchboard: Switchboard) -> Adoption:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, Protocol
 
 from dask_facade.broker import Broker
+from dask_facade.dispatcher import revocations
 from dask_facade.dispatcher.commits import Commits
 from dask_facade.dispatcher.reader import LedgerReader
 from dask_facade.dispatcher.writer import LedgerWriter
@@ -35,11 +36,16 @@ from dask_facade.ledger.store import Lease, calls_of
 from dask_facade.line import AcceptedLine, frame, frames, is_token
 from dask_facade.messages import (
     CLIENT,
+    NODE,
     RUNNER,
     VERSION,
     Ack,
+    Answer,
+    Ask,
     Beat,
     Begun,
+    Call,
+    Hand,
     Held,
     Hello,
     Inputs,
@@ -52,6 +58,7 @@ from dask_facade.messages import (
     Pull,
     Report,
     Returned,
+    Serve,
     Spawn,
     Spawned,
     Unwait,
@@ -59,6 +66,8 @@ from dask_facade.messages import (
     Wait,
     Welcome,
 )
+from dask_facade.states import SUCCESS
+from dask_facade.worker import state as work
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +76,30 @@ QUIET = 8  # calls, up to which commits follow one another at once
 ACK_AFTER = 0.02  # seconds
 TICK_AFTER = 0.005  # seconds between two ticks, at least
 _MAY_SAY: dict[str, tuple[type[Message], ...]] = {
-    CLIENT: (Offer, Wait, Unwait, Look, Nudge),
-    RUNNER: (Report, Begun, Returned, Pull, Leave, Spawn, Update),
+    CLIENT: (Offer, Wait, Unwait, Look, Nudge, Ask),
+    NODE: (Answer,),
+    RUNNER: (Report, Begun, Returned, Pull, Leave, Spawn, Update, Answer, Serve),
 }
+
+
+class Asking(Protocol):
+    """Who sees to what clients ask workers."""
+
+    def hear(self, peer: str, message: Ask | Answer) -> None:
+        """Take what a client asks, or a worker answers."""
+
+    def peer_gone(self, peer: str) -> None:
+        """A line is gone."""
+
+
+class Witness(Protocol):
+    """Who wants to know, in the dispatcher's process, what becomes of calls. It must not wait."""
+
+    def handed(self, calls: Sequence[Call]) -> None:
+        """These calls are about to be sent to a runner."""
+
+    def ended(self, outcomes: Sequence[Outcome]) -> None:
+        """A runner says how these calls ended."""
 
 
 class Switchboard:
@@ -88,10 +118,12 @@ class Switchboard:
         *,
         hurry: Callable[[], None],
         fail: Callable[[BaseException], None],
+        witness: Witness | None = None,
     ) -> None:
         self._acks: dict[str, list[tuple[str, int]]] = {}
         self._alarm: asyncio.TimerHandle | None = None
-        self._broker = Broker(rules)
+        self._asking: Asking | None = None
+        self._broker = Broker(rules, work.revoked_stamps)
         self._closed = False
         self._commits = Commits(
             writer,
@@ -110,6 +142,7 @@ class Switchboard:
         self._loop = asyncio.get_running_loop()
         self._reader = reader
         self._tasks: set[asyncio.Task[None]] = set()
+        self._witness = witness
         self._writer = writer
 
     @property
@@ -126,11 +159,19 @@ class Switchboard:
         """Tell the broker of *event* and do what it says."""
         if self._closed:
             return
+        match event:
+            case Heard(_, Report(outcomes)) if self._witness is not None:
+                self._witness.ended(outcomes)
+            case Wrote(_, written):
+                if reasons := revocations.untold(written.outcomes):
+                    self._start(revocations.tell(self._reader, reasons))
         for instruction in self._broker.step(event, Instant(time.monotonic(), time.time())):
             match instruction:
                 case Send(peer, Ack(calls)) if peer in self._lines:
                     self._hold_ack(peer, calls)
                 case Send(peer, message):
+                    if self._witness is not None and isinstance(message, Hand):
+                        self._witness.handed(message.calls)
                     self._say(peer, message)
                 case Write(batch):
                     self._commits.write(batch)
@@ -148,11 +189,49 @@ class Switchboard:
         """Tell whether the broker has a job, ready or in flight."""
         return self._broker.knows(id)
 
+    def is_aborting(self, id: str) -> bool:
+        """As the broker has it."""
+        return self._broker.is_aborting(id)
+
     def is_revoking(self, id: str) -> bool:
         """Tell whether the broker is still to end a job."""
         return self._broker.is_revoking(id)
 
+    def ask_with(self, asking: Asking) -> None:
+        """Let *asking* see to what clients ask workers."""
+        self._asking = asking
+
+    def runners(self) -> Iterator[Hello]:
+        """Return how the runners dialled whose lines are up."""
+        for line in self._lines.values():
+            if line.hello is not None and line.hello.role == RUNNER:
+                yield line.hello
+
+    def listeners(self) -> Iterator[Hello]:
+        """Return how those dialled whose lines are up, and that answer, but run nothing."""
+        for line in self._lines.values():
+            if line.hello is not None and line.hello.role == NODE:
+                yield line.hello
+
+    def held_by(self, runner: str) -> list[tuple[Call, float | None]]:
+        """Return the calls that a runner has, and when each began: in seconds since the epoch."""
+        ago = time.time() - time.monotonic()
+        held = self._broker.held_by(runner)
+        return [(call, None if begun is None else begun + ago) for call, begun in held]
+
+    def due(self) -> list[Call]:
+        """Return the calls that the broker has, and that wait for their time."""
+        return self._broker.due()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do *work* until the end; what it raises ends the leadership."""
+        self._start(work)
+
     # What is said to peers
+
+    def say(self, peer: str, message: Message) -> None:
+        """Send *message*, if the line is up."""
+        self._say(peer, message)
 
     def _say(self, peer: str, message: Message) -> None:
         """Send *message*, and with it what was to be acknowledged."""
@@ -252,7 +331,8 @@ class Switchboard:
         self._lines[hello.identity] = line
         if hello.role == RUNNER:
             logger.info("runner %s on %s is up", hello.identity, hello.worker)
-            self.step(RunnerUp(hello.identity, hello.worker, tuple(hello.queues), hello.held))
+            queues = tuple(hello.queues)
+            self.step(RunnerUp(hello.identity, hello.worker, queues, hello.held, hello.rates))
 
     def received(self, line: AcceptedLine, messages: Sequence[Message]) -> None:
         """Pass messages on; the reports of one read as one, and of the begin marks the last."""
@@ -274,6 +354,12 @@ class Switchboard:
                     self._start(self._answer(hello.identity, message))
                 case Nudge():
                     self._hurry()
+                case Serve(queues):
+                    line.hello = hello = hello._replace(queues=queues)
+                    self.step(Heard(hello.identity, message))
+                case Ask() | Answer():
+                    if self._asking is not None:
+                        self._asking.hear(hello.identity, message)
                 case _:
                     self.step(Heard(hello.identity, message))
         if outcomes:
@@ -287,6 +373,8 @@ class Switchboard:
         assert hello is not None
         if self._lines.get(hello.identity) is line:
             del self._lines[hello.identity]
+            if self._asking is not None:
+                self._asking.peer_gone(hello.identity)
             self.step(LineEnded(hello.identity, whole))
 
     async def _look_up(self, peer: str, ids: Sequence[str]) -> None:
@@ -309,6 +397,9 @@ class Switchboard:
     # Commits and alarms
 
     def _wrote(self, batch: Batch, written: Written) -> None:
+        for outcome in written.outcomes:
+            if outcome.state == SUCCESS:
+                work.successful_requests.add(outcome.id)
         self.step(Wrote(batch, written))
 
     def _spawned(self, peer: str, spawn: Spawn, answer: Spawned) -> None:

@@ -101,7 +101,7 @@ class Consequences:
             lower[child_id] += 1
             if takes_result and not parent.key:
                 inputs[child_id] = NONE if parent.result is None else parent.result
-        self._call_back(outcomes)
+        self._call_back(outcomes, inherited=False)
         self._fail(reasons)
         if lower:
             self._lower(lower, inputs)
@@ -142,12 +142,12 @@ class Consequences:
             ]
             ended = self._session.end(wave)
             self.failed += ended
-            self._call_back(ended)
+            self._call_back(ended, inherited=True)
             reasons = {}
             for child_id, parent, _ in self._children(ended):
                 reasons.setdefault(child_id, parent)
 
-    def _call_back(self, ended: Sequence[Outcome]) -> None:
+    def _call_back(self, ended: Sequence[Outcome], *, inherited: bool) -> None:
         """Insert the error callbacks of those that failed."""
         session = self._session
         failed = [outcome.id for outcome in ended if outcome.state == FAILURE]
@@ -156,11 +156,12 @@ class Consequences:
         jobs: dict[str, NewJob] = {}
         errbacks = dict(session.rows(self._said.errbacks, session.among(failed)))
         for id in failed:
-            for job in errbacks_of(id, errbacks.get(id, b"")):
+            for job in errbacks_of(id, errbacks.get(id, b""), inherited=inherited):
                 jobs.setdefault(job.id, job)
         if jobs:
             _, free = session.insert(list(jobs.values()), ())
-            self.count_afresh(self._waiting([id for id in free if jobs[id].due is None]))
+            fresh = [id for id, job in jobs.items() if id in free and job.due is None]
+            self.count_afresh(self._waiting(fresh))
 
     def _lower(self, lower: Mapping[str, int], inputs: Mapping[str, bytes]) -> None:
         """Take what has ended from the counts of waiting jobs; count those never counted."""
@@ -189,7 +190,12 @@ class Consequences:
         self.ready += calls
 
     def _waiting(self, ids: Sequence[str]) -> list[Any]:
-        return self._session.rows(self._said.waiting, self._session.among(ids)) if ids else []
+        """Return the rows of those that wait, in the order of *ids*."""
+        if not ids:
+            return []
+        found = self._session.rows(self._said.waiting, self._session.among(ids))
+        rows = {row[ID]: row for row in found}
+        return [rows[id] for id in ids if id in rows]
 
     def _ends(self, ids: set[str]) -> dict[str, Outcome]:
         """Return how jobs ended, as far as their dependants are told."""

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from dask_facade.exceptions import LeadershipLost, LedgerBusy, LedgerNotReady
-from dask_facade.jobs import Asked, Batch, InFlight, Written
+from dask_facade.jobs import Asked, Batch, Ending, InFlight, Saying, Written
 from dask_facade.ledger.calls import ATTEMPT, HAND, ID, calls_of_rows
 from dask_facade.ledger.consequences import Consequences
-from dask_facade.ledger.ends import can_be_kept, check_end, revocation_of
+from dask_facade.ledger.ends import can_be_kept, check_end, claims_to_end, ending_of, revocation_of
 from dask_facade.ledger.inputs import told_input
-from dask_facade.ledger.spawns import Known, answer_to, refusal_of
+from dask_facade.ledger.spawns import Known, answer_to, joins_of, refusal_of, without_known
 from dask_facade.ledger.sql import COLUMNS, Session
 from dask_facade.ledger.store import Lease
-from dask_facade.messages import Edge, NewJob, Spawn, Spawned, Update
-from dask_facade.states import PENDING
+from dask_facade.messages import Call, Edge, NewJob, Spawn, Spawned, Update
+from dask_facade.states import PENDING, READY_STATES
 
 _MOST_INPUTS = 10_000  # that are looked at for one slice
 _NOTHING = Written((), (), (), (), ())
@@ -129,19 +130,26 @@ class SqlDesk:
         sound = [(place, spawn) for place, spawn in enumerate(spawns) if answers[place] is None]
         jobs: list[NewJob] = []
         edges: list[Edge] = []
+        joins: list[Edge] = []
         with session.transaction(epoch):
             known = self._known(spawn for _, spawn in sound)
+            kin = self._kin(spawn for _, spawn in sound)
             for place, spawn in sound:
-                answer = answers[place] = answer_to(spawn, known)
+                answer = answers[place] = answer_to(spawn, known, kin)
                 if answer is None:
                     jobs += spawn.jobs
-                    edges += spawn.edges
+                    edges += (new := without_known(spawn, kin))
+                    if kin:
+                        joins += joins_of(spawn._replace(edges=new))
+                        kin.update((edge.parent_id, edge.child_id) for edge in new)
                     known.update((j.id, Known(PENDING, 1, 0, j.parent_id, 0.0)) for j in spawn.jobs)
             created = 0.0
             if jobs or edges:
                 created, free = session.insert(jobs, edges)
                 if len(free) < len(jobs):
                     raise LedgerBusy("another connection is writing jobs with the same ids")
+            for id, count in Counter(edge.child_id for edge in joins).items():
+                session.change(self._said.wait_for_more, count, id)
         told = []
         for place, spawn in enumerate(spawns):
             answer = answers[place] or Spawned(spawn.number, created, "", "")
@@ -155,24 +163,70 @@ class SqlDesk:
         for spawn in spawns:
             ids.add(spawn.parent_id)
             ids.update(job.id for job in spawn.jobs)
+        return self._read_known(ids)
+
+    def _read_known(self, ids: Collection[str]) -> dict[str, Known]:
         session = self._session
         rows = session.rows(self._said.known, session.among(ids)) if ids else []
         return {id: Known._make((*known, session.seconds(created))) for id, *known, created in rows}
+
+    def _kin(self, spawns: Iterable[Spawn]) -> set[tuple[str, str]]:
+        """Return (parent id, child id) of edges, for spawns that let known jobs wait for more."""
+        ids: set[str] = set()
+        for spawn in spawns:
+            if joins := joins_of(spawn):
+                ids.add(spawn.parent_id)
+                ids.update(edge.parent_id for edge in joins)
+        session = self._session
+        rows = session.rows(self._said.edges_from, session.among(ids)) if ids else []
+        return {(parent_id, child_id) for parent_id, child_id, _ in rows}
 
     def update(self, epoch: int, updates: Sequence[Update]) -> None:
         """Write what running calls say of their state, for those in flight at attempt and hand."""
         with self._session.transaction(epoch):
             self._session.update([update for update in updates if can_be_kept(update)])
 
+    def say(self, epoch: int, sayings: Sequence[Saying]) -> set[str]:
+        """Write what others say of the state of jobs; return the ids of those not ended."""
+        session = self._session
+        with session.transaction(epoch):
+            return {
+                id
+                for id, state, meta, preview in filter(can_be_kept, sayings)
+                if session.change(self._said.say, state, meta or None, preview, id)
+            }
+
+    def end(self, epoch: int, endings: Sequence[Ending]) -> Written:
+        """End jobs that have not ended, whoever has them; return what moved."""
+        session = self._session
+        follows = Consequences(session, self._clock)
+        with session.transaction(epoch):
+            known = self._read_known([each.id for each in endings])
+            claimed = dict(session.claim(claims_to_end(endings, known)))
+            now = self._clock()
+            outcomes = [
+                ending_of(each, row.attempt, claimed.get(each.id, row.hand), now)
+                for each in endings
+                if (row := known.get(each.id)) is not None
+            ]
+            for outcome in outcomes:
+                check_end(outcome)
+            moved = session.end(outcomes)
+            follows.follow(moved)
+        return Written(tuple(moved), tuple(follows.failed), (), (), tuple(follows.ready))
+
     def revoke(self, epoch: int, ids: Collection[str], reason: str) -> tuple[Written, set[str]]:
-        """End waiting jobs as REVOKED; return what moved, and the ids that no row has."""
+        """End waiting jobs as REVOKED; return what moved, and the ids that no row has.
+
+        What others recorded as not ended stays: it is theirs to end.
+        """
         session = self._session
         follows = Consequences(session, self._clock)
         wanted = session.among(list(dict.fromkeys(ids)))
         with session.transaction(epoch):
             known = {row[0] for row in session.rows(self._said.known, wanted)}
             now = self._clock()
-            waiting = {row[ID]: row for row in session.rows(self._said.waiting, wanted)}
+            waiting = {row[ID]: row for row in session.rows(self._said.revocable, wanted)}
             outcomes = session.end(
                 [
                     revocation_of(
@@ -211,6 +265,28 @@ class SqlDesk:
                 session.change(self._said.forget_edges, session.among(over))
         return set(over)
 
+    def prune(self, epoch: int, older: float, limit: int) -> dict[str, bool]:
+        """Delete up to *limit* jobs that ended more than *older* seconds ago; oldest first."""
+        session = self._session
+        with session.reading():
+            if not self._expired(older, 1):
+                return {}
+        with session.transaction(epoch):
+            found = self._expired(older, limit)
+            ids = session.among(list(found))
+            session.change(self._said.forget, ids)
+            session.change(self._said.forget_edges, ids)
+        return found
+
+    def _expired(self, older: float, limit: int) -> dict[str, bool]:
+        session, found = self._session, dict[str, bool]()
+        before = session.at(-older)
+        for state in sorted(READY_STATES):
+            left = limit - len(found)
+            rows = session.rows(self._said.expired, state, before, before, left) if left else []
+            found.update((id, bool(key)) for id, key in rows)
+        return found
+
     def pause(self, epoch: int, queue: str, *, paused: bool) -> None:
         """Keep in mind whether a queue is paused."""
         with self._session.transaction(epoch):
@@ -232,6 +308,18 @@ class SqlDesk:
             rows = self._session.rows(self._said.in_flight)
             calls = calls_of_rows(self._session, rows)
             return [InFlight(call, *row[-2:]) for call, row in zip(calls, rows, strict=True)]
+
+    def later(self, limit: int) -> Sequence[Call]:
+        """Return the calls that wait for a time to come, and were not taken up: nearest first."""
+        session = self._session
+        with session.reading():
+            rows = session.rows(self._said.later, session.at(0), limit)
+            return calls_of_rows(session, rows)
+
+    def idle(self, limit: int) -> Sequence[str]:
+        """Return the ids of calls that wait for a runner or their time alone; oldest first."""
+        with self._session.reading():
+            return [id for (id,) in self._session.rows(self._said.idle, limit)]
 
     def inputs(self, job_id: str, start: int, limit: int) -> tuple[Sequence[bytes], int]:
         """Return a job's inputs from position *start* on, and how many there are in all."""

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 
 from dask_facade.exceptions import ChordError, LedgerRefused, TaskRevokedError
-from dask_facade.ledger.spawns import LONGEST_DELAY, YEAR_10000, check_jobs, check_name
+from dask_facade.jobs import Claim, Ending, Saying
+from dask_facade.ledger.spawns import LONGEST_DELAY, YEAR_10000, Known, check_jobs, check_name
 from dask_facade.messages import NewJob, Outcome, Shape, Update, unpack_again, unpack_jobs
 from dask_facade.serialization import dump_exception, preview, storable
-from dask_facade.states import FAILURE, PENDING, READY_STATES, RETRY, REVOKED
+from dask_facade.states import (
+    FAILURE,
+    PENDING,
+    READY_STATES,
+    RETRY,
+    REVOKED,
+    SUCCESS,
+    WAITING_STATES,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +71,8 @@ def _check_size(size: int) -> None:
         raise ValueError("the size of its result is out of range")
 
 
-def can_be_kept(update: Update) -> bool:
-    """Tell whether what a running call says fits in its row."""
+def can_be_kept(update: Update | Saying) -> bool:
+    """Tell whether what is said of a state fits in its row."""
     try:
         texts = (update.id, update.state, update.preview)
         return len(update.state) <= _LONGEST_STATE and all(b"\0" not in t.encode() for t in texts)
@@ -105,6 +115,36 @@ def failure_of(
     )
 
 
+def claims_to_end(endings: Sequence[Ending], known: Mapping[str, Known]) -> list[Claim]:
+    """Return what is claimed of *endings* first, by nobody.
+
+    Without a run a job can only fail or be revoked; one that waits is to succeed all the same.
+    """
+    rows = ((end.id, known[end.id]) for end in endings if end.state == SUCCESS and end.id in known)
+    return [
+        Claim(id, row.attempt, row.hand + 1, "", "")
+        for id, row in rows
+        if row.state in WAITING_STATES
+    ]
+
+
+def ending_of(said: Ending, attempt: int, hand: int, now: float) -> Outcome:
+    """Return how a job ends as somebody else than its worker says."""
+    id, state, result, preview, traceback = said
+    return Outcome(
+        id=id,
+        attempt=attempt,
+        hand=hand,
+        state=state,
+        result=result,
+        preview=preview,
+        traceback=traceback,
+        started=None,
+        finished=now,
+        runtime=0.0,
+    )
+
+
 def revocation_of(job_id: str, reason: str, *, attempt: int, hand: int, now: float) -> Outcome:
     """Return how a job ends that is revoked for *reason*."""
     return _ended(job_id, REVOKED, TaskRevokedError(reason), attempt, hand, now)
@@ -131,12 +171,19 @@ def _named(error: Exception) -> str:
     return f"{type(error).__module__}.{type(error).__qualname__}: {error}"
 
 
-def errbacks_of(job_id: str, data: bytes) -> list[NewJob]:
-    """Return the jobs that are made when this one fails; none where they cannot be read."""
+def errbacks_of(job_id: str, data: bytes, *, inherited: bool) -> list[NewJob]:
+    """Return the jobs that are made when this one fails; none where they cannot be read.
+
+    *inherited* says that it failed because of one before it: a step of a chain then has none.
+    """
     try:
         jobs = unpack_jobs(data)
         check_jobs(jobs, ())
     except (ValueError, LedgerRefused) as error:
         logger.error("the error callbacks of job %s are lost: %s", job_id, error)
         return []
-    return [job._replace(parent_id=job_id) for job in jobs]
+    return [
+        job._replace(parent_id=job_id, shape=job.shape & ~Shape.OWN)
+        for job in jobs
+        if not (inherited and job.shape & Shape.OWN)
+    ]

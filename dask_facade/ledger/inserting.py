@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from functools import partial
 
 from django.db import IntegrityError, OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dask_facade.exceptions import DuplicateTaskId
+from dask_facade.jobs import Job
 from dask_facade.ledger.connections import zone_of
 from dask_facade.ledger.postgresql import EDGE_FIELDS, JOB_FIELDS, insert_plan, plan_columns
-from dask_facade.ledger.sql import FRESH, INSERT_EDGE, INSERT_JOB, JOB
-from dask_facade.ledger.sqlite import job_row, stored
-from dask_facade.messages import Edge, NewJob
+from dask_facade.ledger.sql import EDGE, FRESH, INSERT_EDGE, INSERT_JOB, JOB
+from dask_facade.ledger.sqlite import job_rows, stored
+from dask_facade.messages import Edge, NewJob, Shape
+from dask_facade.serialization import dump_arguments
+from dask_facade.states import RETRY
 
 _CHUNK = 10_000  # rows of one statement
 _ASKED_AT_ONCE = 1_000  # ids
@@ -28,10 +32,8 @@ def _write_sqlite(
     connection: BaseDatabaseWrapper, jobs: Sequence[NewJob], edges: Sequence[Edge]
 ) -> float:
     """Insert row by row, prepared once; return the time of creation."""
-    zone = zone_of(connection)
     created = time.time()
-    stamp = stored(created, zone)
-    rows = [job_row(job, stamp, zone) for job in jobs]
+    rows = job_rows(jobs, created, zone_of(connection))
     with connection.cursor() as cursor:
         if len(rows) == 1 and not edges:
             lone = partial(cursor.execute, f"{_SQLITE_JOB} ON CONFLICT (id) DO NOTHING", rows[0])
@@ -130,6 +132,43 @@ def _taken(connection: BaseDatabaseWrapper, ids: Sequence[str]) -> set[str]:
             cursor.execute(f"SELECT id FROM {JOB} WHERE id IN ({marks})", part)
             taken.update(id for (id,) in cursor.fetchall())
     return taken
+
+
+_RECORDED = (
+    *("id", "task", "queue", "priority", "payload", "arguments", "delay", "acks_late"),
+    *("ignore_result", "graph", "owner", "root_id", "parent_id", "group_id", "shape", "options"),
+    *("errbacks", "created", "state", "attempt", "hand", "lost", "runner", "worker", "result"),
+    *("result_preview", "traceback", "said", "meta", "key", "size", "finished"),
+)
+_CHANGED = (
+    *("state", "attempt", "worker", "result", "result_preview", "traceback", "said", "meta"),
+    "finished",
+)
+_RECORD = (
+    f"INSERT INTO {JOB} AS job ({', '.join(_RECORDED)})"
+    f" VALUES ({', '.join(['%s'] * len(_RECORDED))})"
+    f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{each} = excluded.{each}' for each in _CHANGED)}"
+    # Who is to be tried again was claimed, and has an eta: this one was recorded.
+    f" WHERE job.state = '{RETRY}' AND job.hand = 0 AND job.eta IS NULL AND"
+    f" (excluded.finished IS NULL OR NOT EXISTS (SELECT 1 FROM {EDGE} WHERE parent_id = job.id))"
+)
+
+
+def record(connection: BaseDatabaseWrapper, job: Job) -> bool:
+    """Insert a job that nobody will run, or change it; tell whether it was written."""
+    now: str | datetime = datetime.now(UTC)
+    if connection.vendor == "sqlite":
+        now = stored(time.time(), zone_of(connection))
+    row = (
+        *(job.id, job.task, job.queue, job.priority, dump_arguments((), {}), job.arguments),
+        *(0.0, False, job.ignore_result, False, job.owner, job.root_id or job.id),
+        *(job.parent_id, job.group_id, Shape.NOTHING, b"", b"", now, job.state, job.attempt),
+        *(0, 0, "", job.worker, job.result, job.result_preview, job.traceback, job.said),
+        *(job.meta, "", 0, now if job.ready else None),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(_RECORD, row)
+        return bool(cursor.rowcount)
 
 
 WRITERS = {"sqlite": _write_sqlite, "postgresql": _write_postgres}

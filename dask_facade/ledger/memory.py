@@ -11,8 +11,9 @@ from dask_facade.exceptions import DuplicateTaskId
 from dask_facade.jobs import Asked, Job
 from dask_facade.ledger.memory_desk import MemoryDesk
 from dask_facade.ledger.rows import Tables
-from dask_facade.ledger.store import Desk, Lease
-from dask_facade.messages import Edge, NewJob
+from dask_facade.ledger.store import Desk, Lease, Ran
+from dask_facade.messages import Edge, NewJob, Shape
+from dask_facade.serialization import dump_arguments
 
 
 class MemoryStore:
@@ -36,6 +37,24 @@ class MemoryStore:
                 fresh.add(job.id)
             tables.insert(jobs, edges, created)
         after(created)
+
+    def record(self, job: Job) -> bool:
+        """Insert a job that nobody will run, as it is; tell whether it was written."""
+        tables = self._tables
+        with tables.lock:
+            now = self._clock()
+            row = tables.rows.get(job.id)
+            if row is None:
+                tables.insert([_recorded(job)], (), now)
+                tables.untaken.pop(job.id)
+                row = tables.rows[job.id]
+            elif not row.is_recorded() or (job.ready and tables.children.get(job.id)):
+                return False
+            row.state, row.attempt, row.worker = job.state, job.attempt, job.worker
+            row.result, row.preview, row.traceback = job.result, job.result_preview, job.traceback
+            row.said, row.meta = job.said, job.meta
+            row.finished = now if job.ready else None
+            return True
 
     def on_commit(self, after: Callable[[], None]) -> None:
         """Call *after* at once: there is no transaction."""
@@ -84,6 +103,24 @@ class MemoryStore:
         """Forget what `save_group` got."""
         self._tables.trees.pop(group_id, None)
 
+    def schedules(self) -> dict[str, Ran]:
+        """Return what is kept of the entries of the schedule, by name."""
+        with self._tables.lock:
+            return dict(self._tables.schedules)
+
+    def note_run(self, name: str, last_run: float, runs: int) -> None:
+        """Keep when an entry of the schedule ran last; an earlier time than is kept is no news."""
+        with self._tables.lock:
+            known = self._tables.schedules.get(name)
+            if known is None or known.last_run < last_run:
+                self._tables.schedules[name] = Ran(last_run, runs)
+
+    def drop_schedules(self, names: Collection[str]) -> None:
+        """Forget entries of the schedule."""
+        with self._tables.lock:
+            for name in names:
+                self._tables.schedules.pop(name, None)
+
     def lease(self) -> Lease | None:
         """Return the lease, or None if no dispatcher ever led."""
         return self._tables.lease
@@ -93,9 +130,40 @@ class MemoryStore:
         with self._tables.lock:
             self._tables.ask(Asked(0, kind, name, dict(arguments)))
 
+    def asked(self, kind: str, name: str) -> bool:
+        """Tell whether the leader was asked for this, and has not consumed it."""
+        with self._tables.lock:
+            asked = self._tables.requests.values()
+            return any((each.kind, each.name) == (kind, name) for each in asked)
+
     def disconnect(self) -> None:
         """Nothing is connected."""
 
     def open_desk(self) -> Desk:
         """Return a desk on the same rows."""
         return MemoryDesk(self._tables, clock=self._clock)
+
+
+def _recorded(job: Job) -> NewJob:
+    """Return what is written of a job first that nobody will run."""
+    return NewJob(
+        id=job.id,
+        task=job.task,
+        queue=job.queue,
+        priority=job.priority,
+        payload=dump_arguments((), {}),
+        preview=job.arguments,
+        due=None,
+        expires=None,
+        delay=0.0,
+        acks_late=False,
+        ignore_result=job.ignore_result,
+        graph=False,
+        owner=job.owner,
+        root_id=job.root_id or job.id,
+        parent_id=job.parent_id,
+        group_id=job.group_id,
+        shape=Shape.NOTHING,
+        options=b"",
+        errbacks=b"",
+    )

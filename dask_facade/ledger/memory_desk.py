@@ -8,22 +8,25 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from dask_facade.exceptions import LeadershipLost, LedgerRefused
-from dask_facade.jobs import Asked, Batch, Claim, InFlight, Release, Written
+from dask_facade.jobs import Asked, Batch, Claim, Ending, InFlight, Release, Saying, Written
 from dask_facade.ledger.ends import (
     GOES_ON,
     SOON,
     can_be_kept,
     check_end,
+    claims_to_end,
+    ending_of,
     errbacks_of,
     failure_of,
     revocation_of,
 )
 from dask_facade.ledger.inputs import REFERENCE_SIZE, told_input
 from dask_facade.ledger.rows import Row, Tables
-from dask_facade.ledger.spawns import answer_to, refusal_of
+from dask_facade.ledger.spawns import answer_to, joins_of, refusal_of, without_known
 from dask_facade.ledger.store import Lease
 from dask_facade.messages import Call, Outcome, Spawn, Spawned, Update, unpack_again
 from dask_facade.states import (
+    ABORTED,
     FAILURE,
     IN_FLIGHT_STATES,
     PENDING,
@@ -122,7 +125,7 @@ class MemoryDesk:
                 if (row.created <= now - grace if row.due is None else row.due <= now + horizon)
                 and row.job.queue not in without
             ]
-            rows.sort(key=lambda row: (-row.job.priority, row.created, row.due or 0.0, row.number))
+            rows.sort(key=lambda row: (-row.job.priority, row.created, row.number))
             failed: list[Outcome] = []
             ready: list[Call] = []
             self._count_afresh(rows[:limit], failed, ready)
@@ -137,13 +140,22 @@ class MemoryDesk:
 
     def _spawned(self, spawn: Spawn, created: float) -> Spawned:
         ids = [spawn.parent_id, *(job.id for job in spawn.jobs)]
-        rows = self._tables.rows
+        tables = self._tables
+        rows, joins = tables.rows, joins_of(spawn)
+        kin: set[tuple[str, str]] = set()
+        for parent_id in {spawn.parent_id, *(edge.parent_id for edge in joins)} if joins else ():
+            kin.update((parent_id, edge.child_id) for edge in tables.children.get(parent_id, ()))
         answer = refusal_of(spawn) or answer_to(
-            spawn, {id: rows[id].as_known() for id in ids if id in rows}
+            spawn, {id: rows[id].as_known() for id in ids if id in rows}, kin
         )
         if answer is not None:
             return answer
-        self._tables.insert(spawn.jobs, spawn.edges, created)
+        edges = without_known(spawn, kin)
+        tables.insert(spawn.jobs, edges, created)
+        for edge in joins_of(spawn._replace(edges=edges)):
+            row = tables.waiting(edge.child_id)
+            if row is not None and row.open:
+                row.open += 1
         return Spawned(spawn.number, created, "", "")
 
     def update(self, epoch: int, updates: Sequence[Update]) -> None:
@@ -154,10 +166,47 @@ class MemoryDesk:
                 row = self._tables.at(update.id, update.attempt, update.hand)
                 if row is None or row.state not in IN_FLIGHT_STATES:
                     continue
-                row.said = update.state
                 if update.state == STARTED:
-                    row.state, row.said = STARTED, ""
+                    row.state = STARTED
+                    row.say_no_more()
+                else:
+                    row.said = update.state
                 row.meta, row.preview = update.meta or None, update.preview
+
+    def say(self, epoch: int, sayings: Sequence[Saying]) -> set[str]:
+        """Write what others say of the state of jobs; return the ids of those not ended."""
+        with self._tables.lock:
+            self._led(epoch)
+            moved: set[str] = set()
+            for id, state, meta, preview in filter(can_be_kept, sayings):
+                row = self._tables.rows.get(id)
+                if row is not None and row.state not in READY_STATES:
+                    row.said, row.meta = state, meta or None
+                    if row.state != RETRY:
+                        row.preview = preview
+                    moved.add(id)
+            return moved
+
+    def end(self, epoch: int, endings: Sequence[Ending]) -> Written:
+        """End jobs that have not ended, whoever has them; return what moved."""
+        with self._tables.lock:
+            self._led(epoch)
+            now, rows = self._clock(), self._tables.rows
+            known = {each.id: rows[each.id].as_known() for each in endings if each.id in rows}
+            self._claim(claims_to_end(endings, known))
+            outcomes = [
+                ending_of(each, rows[each.id].attempt, rows[each.id].hand, now)
+                for each in endings
+                if each.id in rows
+            ]
+            for outcome in outcomes:
+                check_end(outcome)
+            moving = self._moving(outcomes)
+            failed: list[Outcome] = []
+            ready: list[Call] = []
+            self._end(moving)
+            self._follow(moving, failed, ready)
+            return Written(tuple(moving), tuple(failed), (), (), tuple(ready))
 
     def revoke(self, epoch: int, ids: Collection[str], reason: str) -> tuple[Written, set[str]]:
         """End waiting jobs as REVOKED; return what moved, and the ids that no row has."""
@@ -168,6 +217,7 @@ class MemoryDesk:
                 revocation_of(id, reason, attempt=row.attempt, hand=row.hand, now=now)
                 for id in dict.fromkeys(ids)
                 if (row := self._tables.waiting(id)) is not None
+                and (row.state == PENDING or row.due is not None)  # else others recorded it
             ]
             failed: list[Outcome] = []
             ready: list[Call] = []
@@ -234,6 +284,31 @@ class MemoryDesk:
             each not in rows or rows[each].state in READY_STATES for each in (id, *children)
         )
 
+    def prune(self, epoch: int, older: float, limit: int) -> dict[str, bool]:
+        """Delete up to *limit* jobs that ended more than *older* seconds ago; oldest first."""
+        with self._tables.lock:
+            self._led(epoch)
+            tables, before = self._tables, self._clock() - older
+            found: dict[str, bool] = {}
+            for id, row in tables.rows.items():
+                followers = [edge.child_id for edge in tables.children.get(id, ())]
+                followers += tables.born.get(id, ())
+                if (
+                    len(found) < limit
+                    and row.state in READY_STATES
+                    and row.finished is not None
+                    and row.finished <= before
+                    and all(
+                        tables.rows[each].state in READY_STATES
+                        for each in followers
+                        if each in tables.rows
+                    )
+                ):
+                    found[id] = bool(row.key)
+            for id in found:
+                tables.remove(id)
+            return found
+
     def pause(self, epoch: int, queue: str, *, paused: bool) -> None:
         """Keep in mind whether a queue is paused."""
         with self._tables.lock:
@@ -256,6 +331,28 @@ class MemoryDesk:
         with self._tables.lock:
             rows = [row for row in self._tables.rows.values() if row.state in IN_FLIGHT_STATES]
             return [InFlight(self._tables.call(row), row.runner, row.worker) for row in rows]
+
+    def later(self, limit: int) -> Sequence[Call]:
+        """Return the calls that wait for a time to come, and were not taken up: nearest first."""
+        with self._tables.lock:
+            now = self._clock()
+            rows = [self._tables.rows[id] for id in self._tables.untaken]
+            waiting = [(row.due, row) for row in rows if row.due is not None and row.due > now]
+            waiting.sort(key=lambda each: each[0])
+            return [self._tables.call(row) for _, row in waiting[:limit]]
+
+    def idle(self, limit: int) -> Sequence[str]:
+        """Return the ids of calls that wait for a runner or their time alone; oldest first."""
+        with self._tables.lock:
+            rows = [row for row in self._tables.rows.values() if self._is_idle(row)]
+            rows.sort(key=lambda row: (row.created, row.number))
+            return [row.job.id for row in rows[:limit]]
+
+    def _is_idle(self, row: Row) -> bool:
+        if row.state != PENDING or row.open or row.job.graph:
+            return False
+        parents = [self._tables.rows.get(e.parent_id) for e in self._tables.edges_to(row.job.id)]
+        return all(parent is None or parent.state in READY_STATES for parent in parents)
 
     def inputs(self, job_id: str, start: int, limit: int) -> tuple[Sequence[bytes], int]:
         """Return a job's inputs from position *start* on, and how many there are in all."""
@@ -326,6 +423,8 @@ class MemoryDesk:
             row.forget_end()
             if outcome.leaves_state:
                 row.said, row.meta = said, meta
+            elif outcome.state in GOES_ON and said == ABORTED:
+                row.said = said
             row.state = outcome.state
             if outcome.state in GOES_ON:
                 row.attempt += 1
@@ -349,6 +448,7 @@ class MemoryDesk:
         """
         now = self._clock()
         near: list[Row] = []
+        beside: list[Row] = []
         for outcome in outcomes:
             if outcome.state not in GOES_ON:
                 continue
@@ -368,8 +468,8 @@ class MemoryDesk:
             self._tables.insert(again.jobs, again.edges, now)
             if again.delay <= SOON:
                 near.append(row)
-            near += [self._tables.rows[job.id] for job in again.jobs if job.due is None]
-        return near
+            beside += [self._tables.rows[job.id] for job in again.jobs if job.due is None]
+        return near + beside
 
     def _release(self, releases: Sequence[Release]) -> list[tuple[str, int]]:
         moved = []
@@ -378,7 +478,7 @@ class MemoryDesk:
             if row is not None and row.state in SOURCES[PENDING]:
                 row.state = PENDING
                 row.lost = release.lost
-                row.said, row.meta = "", None
+                row.say_no_more()
                 moved.append((release.id, release.hand))
         return moved
 
@@ -414,7 +514,7 @@ class MemoryDesk:
                 lower[child_id] += 1
             else:
                 reasons.setdefault(child_id, parent)
-        self._call_back(ended, failed, ready)
+        self._call_back(ended, failed, ready, inherited=False)
         self._fail(reasons, failed, ready)
         unknown: list[Row] = []
         free: list[Row] = []
@@ -455,13 +555,18 @@ class MemoryDesk:
             ]
             self._end(wave)
             failed += wave
-            self._call_back(wave, failed, ready)
+            self._call_back(wave, failed, ready, inherited=True)
             reasons = {}
             for child_id, parent in self._children(wave):
                 reasons.setdefault(child_id, parent)
 
     def _call_back(
-        self, ended: Iterable[Outcome], failed: list[Outcome], ready: list[Call]
+        self,
+        ended: Iterable[Outcome],
+        failed: list[Outcome],
+        ready: list[Call],
+        *,
+        inherited: bool,
     ) -> None:
         """Insert the error callbacks of those that failed."""
         now = self._clock()
@@ -469,7 +574,7 @@ class MemoryDesk:
         for outcome in ended:
             if outcome.state == FAILURE:
                 errbacks = self._tables.rows[outcome.id].job.errbacks
-                for job in errbacks_of(outcome.id, errbacks):
+                for job in errbacks_of(outcome.id, errbacks, inherited=inherited):
                     if job.id not in self._tables.rows:
                         self._tables.insert([job], (), now)
                         fresh.append(self._tables.rows[job.id])

@@ -36,11 +36,11 @@ from dask_facade.ledger.connections import (
     zone_of,
 )
 from dask_facade.ledger.desk import SqlDesk, lease_of
-from dask_facade.ledger.inserting import WRITERS
+from dask_facade.ledger.inserting import WRITERS, record
 from dask_facade.ledger.postgresql import PostgresSession
-from dask_facade.ledger.sql import GROUP, JOB, READ_LEASE, REQUEST
+from dask_facade.ledger.sql import GROUP, JOB, READ_LEASE, REQUEST, SCHEDULE
 from dask_facade.ledger.sqlite import SqliteSession, stored
-from dask_facade.ledger.store import Desk, Lease
+from dask_facade.ledger.store import Desk, Lease, Ran
 from dask_facade.messages import Edge, NewJob
 
 _READ = (
@@ -51,12 +51,20 @@ _READ = (
 _READ_TIMES = 21  # where the times begin
 _COUNT_STATES = f"SELECT state, count(*) FROM {JOB} WHERE group_id = %s GROUP BY state"
 _REQUEST = f"INSERT INTO {REQUEST} (kind, job_id, arguments, created) VALUES (%s, %s, %s, %s)"
+_ASKED = f"SELECT 1 FROM {REQUEST} WHERE job_id = %s AND kind = %s LIMIT 1"
 _SAVE_GROUP = (
     f"INSERT INTO {GROUP} (id, tree) VALUES (%s, %s)"
     " ON CONFLICT (id) DO UPDATE SET tree = excluded.tree"
 )
 _SAVED_GROUP = f"SELECT CAST(tree AS text) FROM {GROUP} WHERE id = %s"
 _DROP_GROUP = f"DELETE FROM {GROUP} WHERE id = %s"
+_SCHEDULES = f"SELECT name, last_run, runs FROM {SCHEDULE}"
+_NOTE_RUN = (
+    f"INSERT INTO {SCHEDULE} (name, last_run, runs) VALUES (%s, %s, %s)"
+    " ON CONFLICT (name) DO UPDATE SET last_run = excluded.last_run, runs = excluded.runs"
+    f" WHERE {SCHEDULE}.last_run < excluded.last_run"
+)
+_DROP_SCHEDULE = f"DELETE FROM {SCHEDULE} WHERE name = %s"
 _READ_CHUNK = 1_000
 
 
@@ -89,6 +97,11 @@ class OrmStore:
         elif connection.get_autocommit():
             after(created)
         # Who commits by hand tells nobody when: the dispatcher finds the rows by itself.
+
+    def record(self, job: Job) -> bool:
+        """Insert a job that nobody will run, as it is; tell whether it was written."""
+        with self._telling():
+            return record(self._connection(), job)
 
     def on_commit(self, after: Callable[[], None]) -> None:
         """Call *after* when the caller's open transaction commits; at once where none is open."""
@@ -180,6 +193,19 @@ class OrmStore:
         """Forget what `save_group` got."""
         self._change(_DROP_GROUP, group_id)
 
+    def schedules(self) -> dict[str, Ran]:
+        """Return what is kept of the entries of the schedule, by name."""
+        return {name: Ran(last_run, runs) for name, last_run, runs in self._rows(_SCHEDULES)}
+
+    def note_run(self, name: str, last_run: float, runs: int) -> None:
+        """Keep when an entry of the schedule ran last; an earlier time than is kept is no news."""
+        self._change(_NOTE_RUN, name, last_run, runs)
+
+    def drop_schedules(self, names: Collection[str]) -> None:
+        """Forget entries of the schedule."""
+        for name in names:
+            self._change(_DROP_SCHEDULE, name)
+
     def lease(self) -> Lease | None:
         """Return the lease, or None if no dispatcher ever led."""
         return lease_of(self._rows(READ_LEASE))
@@ -191,6 +217,10 @@ class OrmStore:
         if connection.vendor == "sqlite":
             created = stored(time.time(), zone_of(connection))
         self._change(_REQUEST, kind, name, json.dumps(dict(arguments)), created)
+
+    def asked(self, kind: str, name: str) -> bool:
+        """Tell whether the leader was asked for this, and has not consumed it."""
+        return bool(self._rows(_ASKED, name, kind))
 
     def disconnect(self) -> None:
         """Close the calling thread's connection, where there is one outside of a transaction."""
@@ -237,7 +267,7 @@ class OrmStore:
             cursor.execute(statement, parameters)
             return list(cursor.fetchall())
 
-    def _change(self, statement: str, *parameters: str | datetime) -> None:
+    def _change(self, statement: str, *parameters: str | float | datetime) -> None:
         with self._telling(), self._connection().cursor() as cursor:
             cursor.execute(statement, parameters)
 

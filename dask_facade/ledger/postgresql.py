@@ -27,6 +27,7 @@ from dask_facade.ledger.sql import (
     INSERT_EDGE,
     INSERT_JOB,
     JOB,
+    SAID_NO_MORE,
     WAITING,
     WAITING_CALL,
     Statements,
@@ -35,6 +36,7 @@ from dask_facade.ledger.sql import (
 )
 from dask_facade.messages import Edge, NewJob, Outcome, Update, unpack_again
 from dask_facade.states import (
+    ABORTED,
     FAILURE,
     PENDING,
     READY_STATES,
@@ -94,6 +96,9 @@ def _may_enter(states: Collection[str]) -> str:
     )
 
 
+_SAID_NO_MORE = SAID_NO_MORE.replace("WHEN said", "WHEN job.said").replace(
+    "THEN said", "THEN job.said"
+)
 _SAME_HAND = "job.id = said.id AND job.attempt = said.attempt AND job.hand = said.hand"
 _IGNORED = f"said.state = '{SUCCESS}' AND job.{IGNORED.format(id='said.id')}"
 _END = (
@@ -114,13 +119,15 @@ _GO_ON = (
     " started = to_timestamp(said.started),"
     f" eta = CASE WHEN said.state = '{RETRY}' OR said.delay > 0"
     " THEN statement_timestamp() + make_interval(secs => said.delay) END,"
-    " options = said.options, attempt = job.attempt + 1, open = NULL, said = '', meta = NULL"
+    " options = said.options, attempt = job.attempt + 1, open = NULL,"
+    f" {_SAID_NO_MORE}"
     f" FROM {_GOING_ON} WHERE {_SAME_HAND} AND ({_may_enter(GOES_ON)}) RETURNING job.id"
 )
 _UPDATE = (
     f"UPDATE {JOB} job SET"
     f" state = CASE WHEN new.state = '{STARTED}' THEN new.state ELSE job.state END,"
-    f" said = CASE WHEN new.state = '{STARTED}' THEN '' ELSE new.state END,"
+    f" said = CASE WHEN new.state <> '{STARTED}' THEN new.state"
+    f" WHEN job.said = '{ABORTED}' THEN job.said ELSE '' END,"
     " meta = new.meta, result_preview = new.preview"
     " FROM unnest(%b::text[], %b::int[], %b::int[], %b::text[], %b::bytea[], %b::text[])"
     " AS new (id, attempt, hand, state, meta, preview)"
@@ -128,7 +135,7 @@ _UPDATE = (
     f" AND {_PLAIN}job.state IN {IN_FLIGHT}"
 )
 _RELEASE = (
-    f"UPDATE {JOB} job SET state = '{PENDING}', lost = said.lost, said = '', meta = NULL"
+    f"UPDATE {JOB} job SET state = '{PENDING}', lost = said.lost, {_SAID_NO_MORE}"
     f" FROM {{fence}}{_RELEASED} WHERE {_SAME_HAND} AND {_PLAIN}job.state IN {IN_FLIGHT}"
     " RETURNING job.id, job.hand"
 )

@@ -10,9 +10,9 @@ from threading import RLock
 from dask_facade.jobs import Asked, Job
 from dask_facade.ledger.inputs import error_inputs, told_first
 from dask_facade.ledger.spawns import Known
-from dask_facade.ledger.store import Lease
+from dask_facade.ledger.store import Lease, Ran
 from dask_facade.messages import Call, Edge, NewJob, Outcome, Shape
-from dask_facade.states import PENDING, WAITING_STATES
+from dask_facade.states import ABORTED, PENDING, RETRY, WAITING_STATES
 
 
 @dataclass(slots=True)
@@ -91,6 +91,17 @@ class Row:
         """Return what a spawn is compared with."""
         return Known(self.state, self.attempt, self.hand, self.job.parent_id, self.created)
 
+    def is_recorded(self) -> bool:
+        """Tell whether nobody will run the job, and it has not ended.
+
+        Who is to be tried again was claimed, and has an eta.
+        """
+        return self.state == RETRY and not self.hand and self.due is None
+
+    def say_no_more(self) -> None:
+        """Have it not say any more what it said while it ran, but that it is to be aborted."""
+        self.said, self.meta = (ABORTED if self.said == ABORTED else ""), None
+
     def forget_end(self) -> None:
         """Have the row say nothing of how it ended, or of what it said while it ran."""
         self.started = self.finished = self.result = self.traceback = self.meta = None
@@ -112,6 +123,7 @@ class Tables:
         self.requests: dict[int, Asked] = {}
         self.paused: set[str] = set()
         self.trees: dict[str, str] = {}  # of groups put together by hand, as JSON
+        self.schedules: dict[str, Ran] = {}
         self.lease: Lease | None = None
         self._inserted = 0
         self._requested = 0

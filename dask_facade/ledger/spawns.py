@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from dask_facade.exceptions import LedgerRefused
@@ -75,10 +75,28 @@ def refusal_of(spawn: Spawn) -> Spawned | None:
     return None
 
 
-def answer_to(spawn: Spawn, known: Mapping[str, Known]) -> Spawned | None:
+def joins_of(spawn: Spawn) -> list[Edge]:
+    """Return the edges by which jobs that are there already wait for more."""
+    if not spawn.edges:
+        return []
+    own = {job.id for job in spawn.jobs}
+    return [edge for edge in spawn.edges if edge.child_id not in own]
+
+
+def without_known(spawn: Spawn, kin: Collection[tuple[str, str]]) -> list[Edge]:
+    """Return the edges of *spawn* but those that are there already, of one told twice."""
+    joins = {edge for edge in joins_of(spawn) if (edge.parent_id, edge.child_id) in kin}
+    return [edge for edge in spawn.edges if edge not in joins] if joins else list(spawn.edges)
+
+
+def answer_to(
+    spawn: Spawn, known: Mapping[str, Known], kin: Collection[tuple[str, str]] = ()
+) -> Spawned | None:
     """Return the answer to *spawn* if nothing is to be inserted, else None.
 
-    *known* has those of its parent and its jobs that the ledger knows.
+    *known* has those of its parent and its jobs that the ledger knows, *kin* the pairs (parent,
+    child) of edges that begin at them. A job that is there already may wait for more as long as it
+    waits for the one that says so: it cannot have begun.
     """
     parent = known.get(spawn.parent_id)
     ids = [job.id for job in spawn.jobs]
@@ -90,6 +108,10 @@ def answer_to(spawn: Spawn, known: Mapping[str, Known]) -> Spawned | None:
         or (parent.attempt, parent.hand) != (spawn.attempt, spawn.hand)
     ):
         return Spawned(spawn.number, 0.0, SUPERSEDED, spawn.parent_id)
+    for edge in joins_of(spawn):
+        if (spawn.parent_id, edge.child_id) not in kin:
+            words = f"job {edge.child_id!r} does not wait for {spawn.parent_id!r}"
+            return Spawned(spawn.number, 0.0, INVALID, words)
     seen: set[str] = set()
     for id in ids:
         if id in known or id in seen:

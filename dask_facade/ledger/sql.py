@@ -12,12 +12,15 @@ from dask_facade.jobs import Batch, Claim, Release, Written
 from dask_facade.ledger.inputs import REFERENCE_SIZE
 from dask_facade.messages import Edge, NewJob, Outcome, Update
 from dask_facade.states import (
+    ABORTED,
     FAILURE,
     IN_FLIGHT_STATES,
     PENDING,
     PROPAGATE_STATES,
     READY_STATES,
+    RETRY,
     SOURCES,
+    UNREADY_STATES,
     WAITING_STATES,
 )
 
@@ -27,6 +30,7 @@ REQUEST = "dask_facade_request"
 LEASE = "dask_facade_lease"
 QUEUE = "dask_facade_queue"
 GROUP = "dask_facade_saved_group"
+SCHEDULE = "dask_facade_schedule"
 LEASE_NAME = "dispatcher"
 
 COLUMNS = {
@@ -75,6 +79,7 @@ COLUMNS = {
     LEASE: ("name", "epoch", "beat", "holder", "addresses", "secret", "scheduler", "updated"),
     QUEUE: ("name", "paused"),
     GROUP: ("id", "tree"),
+    SCHEDULE: ("name", "last_run", "runs"),
 }
 """Table -> its columns in this release."""
 
@@ -107,6 +112,9 @@ def words(states: Collection[str]) -> str:
 
 WAITING = words(WAITING_STATES)
 IN_FLIGHT = words(IN_FLIGHT_STATES)
+UNREADY = words(UNREADY_STATES)
+SAID_NO_MORE = f"said = CASE WHEN said = '{ABORTED}' THEN said ELSE '' END, meta = NULL"
+"""What a job said while it ran; that it is to be aborted stands until it ends."""
 IGNORED = (
     "ignore_result AND NOT EXISTS"
     f" (SELECT 1 FROM {EDGE} taking WHERE taking.parent_id = {{id}} AND taking.takes_result)"
@@ -127,16 +135,21 @@ class Statements:
     edges_from: str
     edges_to: str
     waiting: str
+    revocable: str
     inputs_of: str
     nearest: str
     errors_of: str
     errbacks: str
     ends: str
     known: str
+    wait_for_more: str
+    say: str
     peek: str
     new: str
     due: str
     in_flight: str
+    later: str
+    idle: str
     slice_of_inputs: str
     count_inputs: str
     become: str
@@ -146,6 +159,7 @@ class Statements:
     reopen: str
     ended: str
     needed: str
+    expired: str
     forget: str
     forget_edges: str
     pause: str
@@ -199,6 +213,11 @@ def statements(
         waiting=(
             f"SELECT {WAITING_CALL} FROM {JOB} WHERE id {among} AND {plain}state IN {WAITING}"
         ),
+        revocable=(
+            f"SELECT {WAITING_CALL} FROM {JOB} WHERE id {among} AND {plain}state IN {WAITING}"
+            # What is RETRY without a time was never ours: others said so (`JobStore.record`).
+            f" AND (state = '{PENDING}' OR eta IS NOT NULL)"
+        ),
         inputs_of=(
             "SELECT edge.child_id, parent.result, parent.id, parent.key, parent.worker,"
             f" parent.size FROM {EDGE} edge JOIN {JOB} parent ON parent.id = edge.parent_id"
@@ -218,12 +237,33 @@ def statements(
         errbacks=f"SELECT id, errbacks FROM {JOB} WHERE id {among} AND length(errbacks) > 0",
         ends=f"SELECT id, result, result_preview, traceback FROM {JOB} WHERE id {among}",
         known=(f"SELECT id, state, attempt, hand, parent_id, created FROM {JOB} WHERE id {among}"),
+        wait_for_more=(
+            f"UPDATE {JOB} SET open = open + {mark}"
+            f" WHERE id = {mark} AND {plain}state IN {WAITING} AND open > 0"
+        ),
+        say=(
+            f"UPDATE {JOB} SET said = {mark}, meta = {mark}, result_preview ="
+            f" CASE WHEN state = '{RETRY}' THEN result_preview ELSE {mark} END"
+            f" WHERE id = {mark} AND {plain}state IN {UNREADY}"
+        ),
         peek=f"SELECT ({fence}), EXISTS ({new}), EXISTS ({due})",
         new=f"{new} ORDER BY priority DESC, created LIMIT {mark}",
         due=f"{due} ORDER BY eta LIMIT {mark}",
         in_flight=(
             f"SELECT {CALL}, runner, worker FROM {JOB}{by.format('dask_facade_in_flight')}"
             f" WHERE state IN {IN_FLIGHT}"
+        ),
+        later=(
+            f"SELECT {CALL} FROM {JOB}{by.format('dask_facade_due')}"
+            f" WHERE state IN {WAITING} AND open IS NULL AND eta IS NOT NULL AND eta > {at}"
+            f" ORDER BY eta LIMIT {mark}"
+        ),
+        idle=(
+            f"SELECT id FROM {JOB} job WHERE state = '{PENDING}' AND (open IS NULL OR open = 0)"
+            f" AND NOT graph AND NOT EXISTS (SELECT 1 FROM {EDGE} edge"
+            f" JOIN {JOB} parent ON parent.id = edge.parent_id"
+            f" WHERE edge.child_id = job.id AND parent.state NOT IN {words(READY_STATES)})"
+            f" ORDER BY created LIMIT {mark}"
         ),
         slice_of_inputs=(
             "SELECT result, id, key, worker, bytes FROM ("
@@ -272,6 +312,17 @@ def statements(
             f"SELECT DISTINCT edge.parent_id FROM {EDGE} edge"
             f" JOIN {JOB} child ON child.id = edge.child_id"
             f" WHERE edge.parent_id {among} AND {plain}child.state NOT IN {words(READY_STATES)}"
+        ),
+        expired=(
+            f"SELECT id, key FROM {JOB} job WHERE state = {mark}"
+            # Who ended before then was created before then: that is what there is an index for.
+            f" AND created <= {at} AND finished <= {at}"
+            f" AND NOT EXISTS (SELECT 1 FROM {EDGE} edge JOIN {JOB} child"
+            " ON child.id = edge.child_id WHERE edge.parent_id = job.id"
+            f" AND {plain}child.state NOT IN {words(READY_STATES)})"
+            f" AND NOT EXISTS (SELECT 1 FROM {JOB} born WHERE born.parent_id = job.id"
+            f" AND {plain}born.state NOT IN {words(READY_STATES)})"
+            f" ORDER BY created LIMIT {mark}"
         ),
         forget=f"DELETE FROM {JOB} WHERE id {among}",
         forget_edges=f"DELETE FROM {EDGE} WHERE child_id {among}",

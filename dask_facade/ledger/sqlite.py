@@ -28,6 +28,7 @@ from dask_facade.ledger.sql import (
     INSERT_EDGE,
     INSERT_JOB,
     JOB,
+    SAID_NO_MORE,
     WAITING,
     Statements,
     may_enter,
@@ -61,8 +62,8 @@ _LEAVE = _END[SUCCESS].replace(", said = '', meta = NULL", "")
 _GO_ON = {
     state: (
         f"UPDATE {JOB} SET state = '{state}', result = ?, result_preview = ?, traceback = ?,"
-        " started = ?, eta = ?, options = ?, attempt = attempt + 1, open = NULL, said = '',"
-        " meta = NULL"
+        " started = ?, eta = ?, options = ?, attempt = attempt + 1, open = NULL,"
+        f" {SAID_NO_MORE}"
         f" WHERE id = ? AND attempt = ? AND hand = ? AND state IN {may_enter(state)}"
     )
     for state in sorted(GOES_ON)
@@ -71,11 +72,13 @@ _SAY = (
     f"UPDATE {JOB} SET said = ?, meta = ?, result_preview = ?"
     f" WHERE id = ? AND attempt = ? AND hand = ? AND state IN {IN_FLIGHT}"
 )
-_START = _SAY.replace("SET said = ?", f"SET state = '{STARTED}', said = ''")
+_START = _SAY.replace("SET said = ?", f"SET state = '{STARTED}', {SAID_NO_MORE}").replace(
+    "meta = NULL, ", ""
+)
 _INSERT_JOB = f"{INSERT_JOB} VALUES ({', '.join('?' * 20)}, {FRESH}) ON CONFLICT (id) DO NOTHING"
 _INSERT_EDGE = f"{INSERT_EDGE} VALUES (?, ?, ?, ?)"
 _RELEASE = (
-    f"UPDATE {JOB} SET state = '{PENDING}', lost = ?, said = '', meta = NULL"
+    f"UPDATE {JOB} SET state = '{PENDING}', lost = ?, {SAID_NO_MORE}"
     f" WHERE id = ? AND attempt = ? AND hand = ? AND state IN {IN_FLIGHT}"
 )
 _CLAIM = (
@@ -162,11 +165,10 @@ class SqliteSession:
         """Insert row by row; return when, and the ids that were free."""
         cursor = self._connected().cursor()
         now = time.time()
-        created = stored(now, self._zone)
         free = {
-            job.id
-            for job in jobs
-            if cursor.execute(_INSERT_JOB, job_row(job, created, self._zone)).rowcount
+            row[0]
+            for row in job_rows(jobs, now, self._zone)
+            if cursor.execute(_INSERT_JOB, row).rowcount
         }
         cursor.executemany(_INSERT_EDGE, edges)
         return now, free
@@ -277,15 +279,27 @@ class SqliteSession:
         return LedgerUnavailable(f"the database does not answer: {words}")
 
 
-def job_row(job: NewJob, created: str, zone: tzinfo) -> tuple[Any, ...]:
-    """Return a job as `sql.INSERT_JOB` takes it."""
-    due, expires = (None if time is None else stored(time, zone) for time in job[6:8])
-    return (*job[:6], due, expires, *job[8:], created)
+def job_rows(jobs: Sequence[NewJob], created: float, zone: tzinfo) -> list[tuple[Any, ...]]:
+    """Return jobs as `sql.INSERT_JOB` takes them.
+
+    They are created at one time, but for microseconds that keep the order in which they were
+    submitted.
+    """
+    first = round(created * 1_000_000)
+    rows = []
+    for place, job in enumerate(jobs):
+        due, expires = (None if time is None else stored(time, zone) for time in job[6:8])
+        rows.append((*job[:6], due, expires, *job[8:], _stored(first + place, zone)))
+    return rows
 
 
 def stored(seconds: float, zone: tzinfo) -> str:
     """Return seconds since the epoch as Django stores a time."""
-    whole, rest = divmod(round(seconds * 1_000_000), 1_000_000)
+    return _stored(round(seconds * 1_000_000), zone)
+
+
+def _stored(microseconds: int, zone: tzinfo) -> str:
+    whole, rest = divmod(microseconds, 1_000_000)
     return f"{_stored_second(whole, zone)}.{rest:06d}"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dask_facade.jobs import Asked, Batch, InFlight, Job, Written
+from dask_facade.jobs import Asked, Batch, Ending, InFlight, Job, Saying, Written
 from dask_facade.messages import Call, Edge, NewJob, Spawn, Spawned, Update
 
 
@@ -27,6 +27,14 @@ class Lease:
     scheduler: str = ""  # address of the Dask scheduler that it works with; "" not yet
 
 
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What is kept of an entry of the schedule."""
+
+    last_run: float  # seconds since the epoch; when it became known, before the first
+    runs: int
+
+
 class JobStore(Protocol):
     """The ledger as every process has it."""
 
@@ -38,6 +46,14 @@ class JobStore(Protocol):
         *after* is called with the rows' time of creation (seconds since the epoch) once they are
         committed, and never after a rollback. Raises DuplicateTaskId if an id is taken,
         LedgerNotReady if the tables are missing; the database's own errors pass through.
+        """
+
+    def record(self, job: Job) -> bool:
+        """Insert a job that nobody will run, as it is; tell whether it was written.
+
+        Part of the caller's transaction. Its state is a ready one, or RETRY without an eta: then
+        it waits for nothing and no leader takes it up. One that was written so before, and has not
+        ended, is changed; but where others depend on it, the leader has to end it (`Desk.end`).
         """
 
     def on_commit(self, after: Callable[[], None]) -> None:
@@ -76,11 +92,23 @@ class JobStore(Protocol):
     def drop_group(self, group_id: str) -> None:
         """Forget what `save_group` got."""
 
+    def schedules(self) -> dict[str, Ran]:
+        """Return what is kept of the entries of the schedule, by name."""
+
+    def note_run(self, name: str, last_run: float, runs: int) -> None:
+        """Keep when an entry of the schedule ran last; an earlier time than is kept is no news."""
+
+    def drop_schedules(self, names: Collection[str]) -> None:
+        """Forget entries of the schedule."""
+
     def lease(self) -> Lease | None:
         """Return the lease, or None if no dispatcher ever led."""
 
     def request(self, kind: str, name: str, arguments: Mapping[str, object]) -> None:
         """Ask the leader for something (see `jobs.Asked`): a row that it consumes."""
+
+    def asked(self, kind: str, name: str) -> bool:
+        """Tell whether the leader was asked for this, and has not consumed it."""
 
     def disconnect(self) -> None:
         """Close the calling thread's connection, where there is one outside of a transaction."""
@@ -180,6 +208,19 @@ class Desk(Protocol):
         STARTED is a state of the row; all others are kept beside it, with what was said.
         """
 
+    def say(self, epoch: int, sayings: Sequence[Saying]) -> set[str]:
+        """Write what others say of the state of jobs; return the ids of those not ended.
+
+        It stands beside the row's own state until the job ends, is tried again or says something
+        itself; that it is to be aborted, also when it begins, is given back or tried again.
+        """
+
+    def end(self, epoch: int, endings: Sequence[Ending]) -> Written:
+        """End jobs that have not ended, whoever has them, or nobody; return what moved.
+
+        What depends on them goes on, or fails, as in `write`.
+        """
+
     def revoke(self, epoch: int, ids: Collection[str], reason: str) -> tuple[Written, set[str]]:
         """End waiting jobs as REVOKED; return what moved, and the ids that no row has.
 
@@ -195,6 +236,13 @@ class Desk(Protocol):
     def forget(self, epoch: int, ids: Collection[str]) -> set[str]:
         """Delete jobs that have ended, with the edges to them; return their ids."""
 
+    def prune(self, epoch: int, older: float, limit: int) -> dict[str, bool]:
+        """Delete up to *limit* jobs that ended more than *older* seconds ago; oldest first.
+
+        Return their ids, and whether they had a key. Those stay that a job which has not ended
+        depends on, or is a child of.
+        """
+
     def pause(self, epoch: int, queue: str, *, paused: bool) -> None:
         """Keep in mind whether a queue is paused."""
 
@@ -206,6 +254,15 @@ class Desk(Protocol):
 
     def in_flight(self) -> Sequence[InFlight]:
         """Return the calls that an earlier leader handed out."""
+
+    def later(self, limit: int) -> Sequence[Call]:
+        """Return the calls that wait for a time to come, and were not taken up: nearest first."""
+
+    def idle(self, limit: int) -> Sequence[str]:
+        """Return the ids of calls that wait for a runner or their time alone; oldest first.
+
+        Not those that wait to be tried again.
+        """
 
     def inputs(self, job_id: str, start: int, limit: int) -> tuple[Sequence[bytes], int]:
         """Return a job's inputs from position *start* on, and how many there are in all.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -32,6 +32,9 @@ class Channel(Protocol):
     def update(self, state: str, meta: bytes, preview: str) -> None:
         """As `current.Channel` has it."""
 
+    def is_aborted(self) -> bool:
+        """As `current.Channel` has it."""
+
     def emit(self, value: Any) -> None:
         """Put *value* into the queue of what the job says; under pressure it may be left out."""
 
@@ -55,9 +58,12 @@ class Arguments(NamedTuple):
     kwargs: dict[str, Any]
 
 
-def arguments_of(call: Call, task: Runnable, channel: Channel) -> Arguments:
+def arguments_of(
+    call: Call, task: Runnable, channel: Channel, layout: Sequence[Any] | None = None
+) -> Arguments:
     """Return what *task* is to be called with.
 
+    *layout* is how the results that it takes are nested: 0 for one, a list for those of a group.
     Raises DecodeError, ResultLost, and LineClosed when results cannot be had any more.
     """
     args, kwargs = load_arguments(call.payload)
@@ -70,15 +76,27 @@ def arguments_of(call: Call, task: Runnable, channel: Channel) -> Arguments:
     results = [_value(data, at, channel) for at, data in enumerate(channel.pull(0, _ALL))]
     if call.shape & Shape.REFERENCES:
         both = [args, kwargs]
-        own = len(results) - count_references(both)
-        args, kwargs = resolve(both, results[own:])
-        results = results[:own]
+        count = count_references(both)
+        own = len(results) - count if layout is None else _size(layout)
+        args, kwargs = resolve(both, results[own : own + count])
+        results = results[:own] + results[own + count :]
     match call.shape & ~Shape.REFERENCES:
         case Shape.FIRST:
             return Arguments([results[0], *args], kwargs)
         case Shape.LIST:
+            if layout is not None:
+                rest = iter(results)
+                results = [*_laid_out(rest, layout), *rest]  # a member may have added others
             return Arguments([results, *args], kwargs)
     return Arguments(list(args), kwargs)
+
+
+def _size(layout: Sequence[Any]) -> int:
+    return sum(1 if each == 0 else _size(each) for each in layout)
+
+
+def _laid_out(results: Iterator[Any], layout: Sequence[Any]) -> list[Any]:
+    return [_laid_out(results, each) if each != 0 else next(results) for each in layout]
 
 
 def _value(data: bytes, position: int, channel: Channel) -> Any:

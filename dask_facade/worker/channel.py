@@ -7,7 +7,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, Protocol
 
 from dask_facade.exceptions import (
@@ -234,6 +234,24 @@ class Pulls:
         self._answers.put(None)
 
 
+class Aborts:
+    """The calls in a runner's hands that somebody asks to end themselves."""
+
+    def __init__(self) -> None:
+        self._asked: frozenset[tuple[str, int]] = frozenset()
+
+    def __contains__(self, call: object) -> bool:
+        return isinstance(call, Call) and (call.id, call.hand) in self._asked
+
+    def add(self, id: str, hand: int, held: Iterable[Call]) -> None:
+        """Take in what is asked of a call, before it comes, too.
+
+        Those before that are not among *held* any more are forgotten.
+        """
+        known = {(call.id, call.hand) for call in held}
+        self._asked = (self._asked & known) | {(id, hand)}
+
+
 def check_fork(pid: int) -> None:
     """Raise LineClosed in a process that a task has forked from the process *pid*."""
     if os.getpid() != pid:
@@ -246,9 +264,18 @@ def check_fork(pid: int) -> None:
 class CallChannel:
     """What one call has of the world, until it ends."""
 
-    __slots__ = ("_call", "_data", "_here", "_over", "_pulls", "_spawns", "_voice")
+    __slots__ = ("_aborts", "_call", "_data", "_here", "_over", "_pulls", "_spawns", "_voice")
 
-    def __init__(self, call: Call, data: Data, pulls: Pulls, spawns: Spawns, voice: Voice) -> None:
+    def __init__(
+        self,
+        call: Call,
+        data: Data,
+        pulls: Pulls,
+        spawns: Spawns,
+        voice: Voice,
+        aborts: Container[Call] = (),
+    ) -> None:
+        self._aborts = aborts
         self._call = call
         self._data = data
         self._here = os.getpid()
@@ -275,6 +302,10 @@ class CallChannel:
             logger.warning("what job %s says is left out: it takes %d bytes", call.id, len(meta))
         elif self._is_heard():
             self._voice.update(Update(call.id, call.attempt, call.hand, state, meta, preview))
+
+    def is_aborted(self) -> bool:
+        """As `current.Channel` has it."""
+        return self._call in self._aborts
 
     def emit(self, value: Any) -> None:
         """As `arguments.Channel` has it."""

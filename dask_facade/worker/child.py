@@ -22,7 +22,7 @@ from typing import Any
 from dask_facade.exceptions import SoftTimeLimitExceeded, Superseded
 from dask_facade.messages import Call, Edge, NewJob
 from dask_facade.serialization import dumps, load_exception, loads
-from dask_facade.worker import preload
+from dask_facade.worker import coroutines, preload
 from dask_facade.worker.channel import check_fork
 from dask_facade.worker.execution import Execution, Limits
 from dask_facade.worker.isolation import Household, kill_with_descendants
@@ -77,7 +77,7 @@ class Alarm:
     def _ring(self, number: int, frame: FrameType | None) -> None:
         if self._holds:
             self._due = True
-        else:
+        elif not coroutines.interrupt(SoftTimeLimitExceeded()):
             raise SoftTimeLimitExceeded
 
 
@@ -99,6 +99,10 @@ class PipeChannel:
     def update(self, state: str, meta: bytes, preview: str) -> None:
         """As `current.Channel` has it."""
         self._tell("update", state, meta, preview)
+
+    def is_aborted(self) -> bool:
+        """As `current.Channel` has it."""
+        return bool(self._ask("aborted"))
 
     def emit(self, value: Any) -> None:
         """As `arguments.Channel` has it."""
@@ -184,7 +188,6 @@ class Child:
             inline_limit=household.inline_limit,
             store_limit=household.store_limit,
             around=functools.partial(preload.close_old_connections, settings_module),
-            setting=functools.cache(preload.setting),
             soften=self._soften,
         )
 

@@ -74,6 +74,12 @@ def terminated() -> Ending:
     return Ending(REVOKED, dump_exception(TERMINATED), preview(TERMINATED))
 
 
+def withdrawn() -> Ending:
+    """Return the end of a run that was revoked before it began."""
+    error = TaskRevokedError("revoked")
+    return Ending(REVOKED, dump_exception(error), preview(error))
+
+
 def trace_of(error: BaseException) -> str:
     """Return the traceback of an exception as text, from the first frame that is not ours."""
     trace = error.__traceback__

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
+from inspect import iscoroutine
 from typing import Any
 
 from dask_facade import current, signals
@@ -25,11 +27,20 @@ from dask_facade.exceptions import (
 )
 from dask_facade.messages import Again, Call, Outcome, pack_again
 from dask_facade.registry import Runnable
-from dask_facade.serialization import NONE, as_json, dump_exception, dumps, loads, preview
+from dask_facade.serialization import NONE, Tupled, as_json, dump_exception, dumps, loads, preview
 from dask_facade.states import FAILURE, PENDING, RETRY, REVOKED, STARTED, SUCCESS
+from dask_facade.worker import coroutines
+from dask_facade.worker import state as work
 from dask_facade.worker.arguments import Arguments, Channel, arguments_of
 from dask_facade.worker.context import context_of
-from dask_facade.worker.endings import Ending, ExceptionInfo, failed, outcome_of, trace_of
+from dask_facade.worker.endings import (
+    Ending,
+    ExceptionInfo,
+    failed,
+    outcome_of,
+    trace_of,
+    withdrawn,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +62,6 @@ class Execution:
     inline_limit: int  # bytes of a result, up to which it is only told
     store_limit: int  # bytes of a result, up to which it is told
     around: Callable[[], None]  # called before and after each call
-    setting: Callable[[str], Any] = lambda name: None  # of the app; asked once a task was found
     isolate: Callable[[Call, Channel, Limits], Outcome] | None = None  # runs calls elsewhere
     soften: Callable[[Limits], AbstractContextManager[None]] | None = None  # around a task's own
 
@@ -61,15 +71,18 @@ class Execution:
         try:
             task = self.find(call.task)
             options = loads(call.options) if call.options else _NO_OPTIONS
+            if work.is_revoked(call.id, options):
+                _tell_of_revocation(call, task, terminated=False)
+                return outcome_of(call, withdrawn(), started, 0.0)
             limits = self._limits(task, options)
             if self.isolate is not None and (
                 limits[0] or limits[1] or getattr(task, "isolate", False)
             ):
                 outcome = self.isolate(call, channel, limits)
                 if outcome.state == REVOKED:
-                    _tell_of_revocation(call, task)
+                    _tell_of_revocation(call, task, terminated=True)
                 return outcome
-            arguments = arguments_of(call, task, channel)
+            arguments = arguments_of(call, task, channel, options.get("layout"))
             self.around()
             try:
                 ending = _Run(self, call, task, options, arguments, channel, limits).end()
@@ -91,11 +104,9 @@ class Execution:
         )
 
     def _option(self, name: str, task: Runnable, options: Mapping[str, Any]) -> Any:
-        """Return what the call says, or its task, or the app."""
+        """Return what the call says, or its task, which knows what the settings say."""
         value = options.get(name)
-        if value is None:
-            value = getattr(task, name, None)
-        return self.setting(f"task_{name}") if value is None else value
+        return getattr(task, name, None) if value is None else value
 
 
 @dataclass(slots=True)
@@ -123,14 +134,16 @@ class _Run:
         following = request.chain
         value: Any = None
         state: str | None = None
-        with current.running(request):
+        task = self.task
+        task.request_stack.push(request)
+        try:
             signals.task_received.send(self.execution.hostname, request=request)
-            signals.task_prerun.send(
-                self.task, task_id=self.call.id, task=self.task, **self._said()
-            )
+            signals.task_prerun.send(task, task_id=self.call.id, task=task, **self._said())
             try:
                 try:
-                    value = self._called()
+                    value = self._called(request)
+                    if request.asked is not None:  # though it went on after that
+                        raise request.asked
                     ending = self._stored(value)
                 except BaseException as error:  # the user's code, SystemExit included
                     value = error
@@ -142,16 +155,13 @@ class _Run:
                 state = ending.state
             finally:
                 signals.task_postrun.send(
-                    self.task,
-                    task_id=self.call.id,
-                    task=self.task,
-                    retval=value,
-                    state=state,
-                    **self._said(),
+                    task, task_id=self.call.id, task=task, retval=value, state=state, **self._said()
                 )
+        finally:
+            task.request_stack.pop()
         return ending
 
-    def _called(self) -> Any:
+    def _called(self, request: current.Context) -> Any:
         args, kwargs = self.arguments
         execution, task = self.execution, self.task
         if not self.call.ignore_result and execution._option("track_started", task, _NO_OPTIONS):
@@ -159,7 +169,12 @@ class _Run:
             self.channel.update(STARTED, dumps(meta), "")
         with _UNLIMITED if execution.soften is None else execution.soften(self.limits):
             task.before_start(self.call.id, args, kwargs)
-            return task(*args, **kwargs)
+            if task.has_own_call:
+                value = task(*args, **kwargs)
+            else:
+                request.entered = True
+                value = task.run(*args, **kwargs)
+            return coroutines.run(value) if iscoroutine(value) else value
 
     def _said(self) -> dict[str, Any]:
         return {"args": self.arguments.args, "kwargs": self.arguments.kwargs}
@@ -174,6 +189,8 @@ class _Run:
         if value is None:
             return _NONE
         execution, options = self.execution, self.options
+        if isinstance(value, Tupled) and self._tells_of_results():
+            value = as_json(value.as_tuple())
         if self.call.ignore_result and not _is_awaited(options):
             return _told_if_small(value, execution.inline_limit)
         if options.get("result_serializer") == "json":
@@ -205,6 +222,11 @@ class _Run:
             logger.info("Task %s[%s] succeeded: %s", call.task, call.id, ending.preview)
         self._hook("after_return", SUCCESS, value, call.id, args, kwargs, None)
 
+    def _tells_of_results(self) -> bool:
+        """Tell whether a result object that is returned is stored as its ids, as Celery does."""
+        is_eager = getattr(self.channel, "is_eager", False)
+        return not is_eager and self.options.get("result_serializer") != "pickle"
+
     # What it raised
 
     def _raised(self, error: BaseException) -> Ending:
@@ -214,6 +236,8 @@ class _Run:
                 return Ending(PENDING, None, "", again=pack_again(again))
             case Retry(again=Again() as again):
                 return self._tried_again(error, again)
+            case Retry():
+                return self._tried_as_said(error)
             case Reject(requeue=True):
                 logger.warning("Task %s[%s] rejected: %s", call.task, call.id, preview(error))
                 return self._requeued()
@@ -242,6 +266,16 @@ class _Run:
             shown.traceback,
             again=pack_again(again),
         )
+
+    def _tried_as_said(self, retry: Retry) -> Ending:
+        """Return the end of a run that raised a Retry of its own: as if it had asked for one."""
+        when = retry.when
+        own = {} if when is None else {"eta" if isinstance(when, datetime) else "countdown": when}
+        try:
+            asked = self.task.retry(exc=retry.exc, throw=False, **own)
+        except Exception as error:  # what it raises when retries are used up, which is the user's
+            return self._failed(error)
+        return self._tried_again(retry, asked.again)
 
     def _requeued(self) -> Ending:
         """Return the end of a run after which the call is handed out anew, as if for the first."""
@@ -277,12 +311,12 @@ class _Run:
             logger.exception("%s of task %s[%s] raised", name, self.call.task, self.call.id)
 
 
-def _tell_of_revocation(call: Call, task: Any) -> None:
+def _tell_of_revocation(call: Call, task: Any, *, terminated: bool) -> None:
     signals.task_revoked.send(
         task,
         request=current.Context(id=call.id, task=call.task, root_id=call.root_id),
-        terminated=True,
-        signum=signal.SIGKILL,
+        terminated=terminated,
+        signum=signal.SIGKILL if terminated else None,
         expired=False,
     )
 

@@ -67,7 +67,12 @@ class Isolation:
             return _listen(self._taken(call), call, channel, limits[0])
         except TimeLimitExceeded as error:
             self._end(0.0)
-            logger.error("hard time limit (%ss) exceeded for %s[%s]", limits[0], call.task, call.id)
+            logger.error(
+                "%s[%s] has run for its time limit of %s s: its process is ended",
+                call.task,
+                call.id,
+                limits[0],
+            )
             ending = failed(error, None)
         except (EOFError, OSError) as error:
             how = self._end(DIES_WITHIN) or str(error)
@@ -260,6 +265,8 @@ def _answer(channel: Channel, verb: str, words: list[Any]) -> tuple[bool, Any]:
                 return True, channel.spawn(
                     [NewJob(*fields) for fields in jobs], [Edge(*fields) for fields in edges]
                 )
+            case "aborted", []:
+                return True, channel.is_aborted()
             case "pull", [start, stop]:
                 return True, channel.pull(start, stop)
             case "take", [job_id, key]:

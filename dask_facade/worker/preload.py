@@ -12,11 +12,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dask_facade import current, signals
+from dask_facade import compat, current, signals
 from dask_facade.registry import tasks
+from dask_facade.serialization import loads
+
+BEGINNING = "DASK_FACADE_BEGINNING"
+"""The environment variable that names a file: the pickle of what a worker is to call first."""
 
 logger = logging.getLogger(__name__)
-_lock = threading.Lock()
+_lock = threading.RLock()
+_begun_as: dict[str, int] = {}  # when the file was made that was last read, in nanoseconds
 _prepared: set[str] = set()
 _begun: list[bool] = []
 
@@ -30,15 +35,29 @@ def prepare(settings_module: str, paths: Iterable[str]) -> None:
     with _lock:
         if settings_module in _prepared:
             return
+        compat.inherit()
         sys.path.extend(path for path in paths if path not in sys.path and os.path.isdir(path))
         if settings_module:
             import django
 
             os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings_module)
             django.setup()
+        _begin_as_told()
         tasks.discover()
         _prepared.add(settings_module)
     signals.worker_process_init.send(None)
+
+
+def _begin_as_told() -> None:
+    """Call what the file holds that BEGINNING names, once for each time that it was written."""
+    path = os.environ.get(BEGINNING)
+    if path is None or not os.path.exists(path):
+        return
+    made = os.stat(path).st_mtime_ns
+    if _begun_as.get(path) != made:
+        _begun_as[path] = made
+        with open(path, "rb") as file:
+            loads(file.read())()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +95,10 @@ def _end(sender: Sender) -> None:
 def find(settings_module: str, paths: Iterable[str], name: str) -> Any:
     """Return the task of this name, in a process that is prepared for it."""
     prepare(settings_module, paths)
+    if BEGINNING in os.environ:
+        with _lock:
+            _begin_as_told()
     return tasks.find(name)
-
-
-def setting(name: str) -> Any:
-    """Return one of the app's settings; None where there is no app, or it has none such."""
-    return getattr(current.app().conf, name, None) if current.has_app() else None
 
 
 def close_old_connections(settings_module: str) -> None:

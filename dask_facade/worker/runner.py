@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import socket
 from dataclasses import dataclass
 
-from distributed import get_worker, secede
+from distributed import Worker, get_worker, secede
 from distributed.core import Status
 
+from dask_facade import compat
 from dask_facade.ids import new_id
 from dask_facade.messages import RUNNER, VERSION, Call, Hello, Outcome
 from dask_facade.worker import preload
@@ -18,6 +18,7 @@ from dask_facade.worker.arguments import Channel
 from dask_facade.worker.data import WorkerData, client_here
 from dask_facade.worker.execution import Execution
 from dask_facade.worker.isolation import Household, Isolation
+from dask_facade.worker.node import node_name, node_of, queues_here
 from dask_facade.worker.serving import Runner
 
 
@@ -33,13 +34,16 @@ class Slot:
     paths: tuple[str, ...]  # for sys.path, where they exist on the worker
     inline_limit: int  # bytes of a result, up to which it is only told
     store_limit: int  # bytes of a result, up to which it is told
+    as_celery: bool = False  # ``import celery`` is to mean this package
 
 
 def run(slot: Slot) -> str:
     """Serve calls on this Dask worker until the dispatcher or the worker ends it; say why."""
     worker = get_worker()
     secede()  # the slot goes back at once: plain Dask work is not starved
-    hostname = f"{socket.gethostname()}/{worker.name}"
+    hostname = node_name(worker.name)
+    if slot.as_celery:
+        compat.bequeath()  # to the processes of isolated tasks, too
     preload.begin(slot.settings_module, slot.paths, hostname)
     isolation = Isolation(
         Household(
@@ -57,17 +61,33 @@ def run(slot: Slot) -> str:
         inline_limit=slot.inline_limit,
         store_limit=slot.store_limit,
         around=functools.partial(preload.close_old_connections, slot.settings_module),
-        setting=functools.cache(preload.setting),
         isolate=isolation.run,
     )
+    hello = Hello(
+        VERSION,
+        RUNNER,
+        slot.runner,
+        slot.token,
+        instance=new_id(),
+        worker=worker.address,
+        queues=queues_here(slot.queues),
+        node=hostname,
+        pid=os.getpid(),
+    )
     runner = Runner(
-        Hello(VERSION, RUNNER, slot.runner, slot.token, new_id(), worker.address, slot.queues),
+        hello,
         slot.addresses,
         OnWorker(execution, isolation, alone=worker.state.nthreads == 1),
         lambda: _is_open(worker.status),
         WorkerData(worker, client_here()),
+        node_of(hostname, functools.partial(_close, worker)),
     )
     return runner.serve()
+
+
+def _close(worker: Worker, anew: bool) -> None:
+    """End a worker's process; its nanny starts it anew, or ends with it."""
+    worker.loop.add_callback(worker.close, nanny=not anew, reason="told to")
 
 
 def _is_open(status: Status) -> bool:

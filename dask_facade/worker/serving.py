@@ -14,7 +14,10 @@ from typing import Protocol
 from dask_facade.exceptions import LineClosed, LineRefused, PayloadTooLarge
 from dask_facade.line import DialledLine, dial
 from dask_facade.messages import (
+    Abort,
     Ack,
+    Answer,
+    Ask,
     Beat,
     Begun,
     Call,
@@ -29,11 +32,15 @@ from dask_facade.messages import (
     Recall,
     Report,
     Returned,
+    Serve,
     Spawned,
 )
+from dask_facade.states import SUCCESS
+from dask_facade.worker import commands, state
 from dask_facade.worker.arguments import Channel
-from dask_facade.worker.channel import CallChannel, Data, NoData, Pulls, Spawns, Voice
+from dask_facade.worker.channel import Aborts, CallChannel, Data, NoData, Pulls, Spawns, Voice
 from dask_facade.worker.endings import failed, outcome_of, terminated
+from dask_facade.worker.node import Node
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +89,9 @@ class Runner:
         executor: Executor,
         is_open: Callable[[], bool],
         data: Data | None = None,
+        node: Node | None = None,
     ) -> None:
+        self._aborts = Aborts()
         self._abandoned = False  # no dispatcher was there to take what is kept
         self._addresses = addresses
         self._changed = threading.Condition()
@@ -95,6 +104,7 @@ class Runner:
         self._killed: Call | None = None  # what it returns is not reported: it was told for it
         self._leaving_since: float | None = None  # monotonic: its worker closes
         self._line: DialledLine | None = None
+        self._node = Node(hello.node) if node is None else node
         self._over = False  # nobody serves any more
         self._reason = ""  # why it ends, once it does
         self._running: Call | None = None
@@ -106,12 +116,38 @@ class Runner:
 
     def serve(self) -> str:
         """Run calls until told to leave; return why it ended."""
-        self._dial()
+        forget = state.add_window(self._waiting)
+        self._node.runners.append(self)
         try:
+            self._dial()
             self._take_turns()
         finally:
             self._close()
+            forget()
+            self._node.leave(self)
         return self._reason
+
+    @property
+    def queues(self) -> Sequence[str]:
+        """The queues that it takes calls of; none: all."""
+        return self._hello.queues
+
+    def serve_queues(self, queues: Sequence[str]) -> None:
+        """Take calls of other queues from now on."""
+        with self._changed:
+            self._hello = self._hello._replace(queues=queues)
+        self._say([Serve(queues)])
+
+    def retire(self) -> None:
+        """Begin nothing more, and end."""
+        with self._changed:
+            if self._leaving_since is None:
+                self._take_leave()
+            self._changed.notify()
+
+    def _waiting(self) -> list[state.WorkRequest]:
+        with self._changed:
+            return [state.WorkRequest(call, self._node.hostname) for call in self._window]
 
     def _take_turns(self) -> None:
         outcome: Outcome | None = None
@@ -132,8 +168,12 @@ class Runner:
 
     def _run(self, call: Call) -> Outcome | None:
         """Run *call* and return its outcome, which is kept; None if that was reported already."""
-        channel = CallChannel(call, self._data, self._pulls, self._spawns, self._voice)
+        channel = CallChannel(
+            call, self._data, self._pulls, self._spawns, self._voice, self._aborts
+        )
+        state.begin(call, self._node.hostname)
         outcome = _tellable(call, self._executor.run(call, channel))
+        state.end(call)
         channel.end()
         self._data.silence(call.id)
         with self._changed:
@@ -248,7 +288,9 @@ class Runner:
                 case Ack(calls):
                     with self._changed:
                         for id, hand in calls:
-                            self._kept.pop((id, hand), None)
+                            kept = self._kept.pop((id, hand), None)
+                            if kept is not None and kept.state == SUCCESS:
+                                state.successful_requests.add(id)
                         if self._reason:
                             self._changed.notify()
                     self._data.let_go(calls)
@@ -266,6 +308,12 @@ class Runner:
                     self._spawns.answer(message)
                 case Kill(id, hand):
                     self._kill(id, hand)
+                case Abort(id, hand):
+                    with self._changed:
+                        running = () if self._running is None else (self._running,)
+                        self._aborts.add(id, hand, (*self._window, *running))
+                case Ask():
+                    self._take_command(message)
                 case Leave():
                     with self._changed:
                         closing = self._leaving_since is not None
@@ -273,6 +321,19 @@ class Runner:
                             "its worker closes" if closing else "told to leave"
                         )
                         self._changed.notify()
+
+    def _take_command(self, ask: Ask) -> None:
+        """Do a command of ours here, and one of the user's, which may take long, elsewhere."""
+        if commands.is_ours(ask.command):
+            self._answer(ask)
+        else:
+            threading.Thread(
+                target=self._answer, args=(ask,), name="dask-facade-command", daemon=True
+            ).start()
+
+    def _answer(self, ask: Ask) -> None:
+        said = commands.answer(self._node, ask)
+        self._say([Answer(ask.number, self._node.hostname, said)])
 
     def _line_ended(self) -> None:
         with self._changed:
@@ -296,7 +357,8 @@ class Runner:
                 if running is not None:
                     held.append(Held(running.id, running.attempt, running.hand, True))
             try:
-                line = dial(addresses, self._hello._replace(held=held))
+                hello = self._hello._replace(held=held, rates=self._node.rates())
+                line = dial(addresses, hello)
             except LineRefused as error:
                 if not held:
                     self._end(f"the dispatcher refuses it: {error}")

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dask_facade import shared_task
+from dask_facade import group, shared_task
+from dask_facade.contrib.abortable import AbortableTask
 from dask_facade.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from dask_facade.result import AsyncResult, allow_join_result
 from dask_facade.task import Task
@@ -301,3 +302,60 @@ def recorded(self: Task, how: str, *, path: str) -> str:
     if how == "retry" and not self.request.retries:
         raise self.retry(exc=MyErr("again"), countdown=0)
     return how
+
+
+@shared_task(base=AbortableTask, bind=True)
+def until_aborted(self: AbortableTask, path: str) -> str:
+    """Say that it runs, then look whether it is to end."""
+    Path(path).write_text("running")
+    while not self.is_aborted():
+        time.sleep(0.01)
+    return "tidied"
+
+
+@shared_task(base=AbortableTask, bind=True, isolate=True)
+def until_aborted_in_a_process(self: AbortableTask, path: str) -> str:
+    Path(path).write_text("running")
+    while not self.is_aborted():
+        time.sleep(0.01)
+    return "tidied"
+
+
+@shared_task(base=AbortableTask, bind=True, track_started=True)
+def aborted_at_its_start(self: AbortableTask) -> bool:
+    return self.is_aborted()
+
+
+@shared_task(bind=True)
+def tell_of_another(self: Task, job_id: str) -> None:
+    self.update_state(task_id=job_id, state="BEHIND", meta={"by": self.request.id})
+
+
+@shared_task(bind=True)
+def whoami(self: Task) -> str:
+    return str(self.request.hostname)
+
+
+def _add_to_chord(task: Task, numbers: list[int], *, lazy: bool) -> str:
+    """Add a member for each of *numbers*, and one that is a canvas."""
+    for number in numbers:
+        added = task.add_to_chord(add.s(number, 10), lazy=lazy)
+        if lazy:
+            added.delay()
+    task.add_to_chord(group(add.s(number, 100) for number in numbers) | echo.s())
+    return "first"
+
+
+@shared_task(bind=True)
+def adds_to_chord(self: Task, numbers: list[int], lazy: bool = False) -> str:
+    return _add_to_chord(self, numbers, lazy=lazy)
+
+
+@shared_task(bind=True, isolate=True)
+def adds_to_chord_in_a_process(self: Task, numbers: list[int], lazy: bool = False) -> str:
+    return _add_to_chord(self, numbers, lazy=lazy)
+
+
+@shared_task
+def both(results: list[Any], more: Any) -> list[Any]:
+    return [results, more]

@@ -9,6 +9,8 @@ import pytest
 
 from dask_facade import AsyncResult, DaskFacade, GroupResult, chain, chord, group
 from dask_facade.app import Celery
+from dask_facade.canvas import _chain
+from dask_facade.contrib.abortable import AbortableAsyncResult
 from dask_facade.exceptions import (
     ChordError,
     EncodeError,
@@ -22,7 +24,10 @@ from dask_facade.exceptions import (
     UnpickleableExceptionWrapper,
     WorkerLostError,
 )
+from dask_facade.jobs import ABORT
+from dask_facade.ledger.memory import MemoryStore
 from dask_facade.states import (
+    ABORTED,
     FAILURE,
     PENDING,
     PROPAGATE_STATES,
@@ -320,7 +325,7 @@ def test_19_a_group_before_a_task_is_a_chord_and_behind_one_a_chain() -> None:
     members, task = group(tasks.echo.s(1), tasks.echo.s(2)), tasks.echo.s()
 
     assert isinstance(members | task, chord)
-    assert isinstance(tasks.echo.s(0) | group(tasks.echo.s(), tasks.echo.s()), chain)
+    assert isinstance(tasks.echo.s(0) | group(tasks.echo.s(), tasks.echo.s()), _chain)
     assert (members | task).delay().get(timeout=SOON) == [1, 2]
 
 
@@ -421,6 +426,18 @@ def test_28_the_sets_of_states_are_celerys() -> None:
     assert {FAILURE, REVOKED} == PROPAGATE_STATES
 
 
+def test_29_without_workers_nobody_answers(app: DaskFacade) -> None:
+    nobody = DaskFacade("nobody", store=MemoryStore(), set_as_current=False)
+
+    assert nobody.control.inspect(timeout=0.1).active() is None
+    assert nobody.control.ping(timeout=0.1) == []
+    nobody.close()
+    wait_for(lambda: len(app.control.ping(timeout=SOON)) == 2, "both workers")
+    assert set(app.control.inspect(timeout=SOON).active()) == {
+        name for reply in app.control.ping(timeout=SOON) for name in reply
+    }
+
+
 def test_30_a_bound_task_called_directly_raises_what_it_would_retry() -> None:
     with pytest.raises(tasks.MyErr, match="mine"):
         tasks.retry_with_exc()
@@ -431,6 +448,83 @@ def test_31_an_expected_exception_is_a_failure_all_the_same() -> None:
 
     with pytest.raises(tasks.MyErr, match="expected"):
         result.get(timeout=SOON)
+
+
+@pytest.mark.parametrize("task", [tasks.until_aborted, tasks.until_aborted_in_a_process])
+def test_31_a_task_that_looks_is_told_that_it_is_aborted(task: Any, tmp_path: Path) -> None:
+    path = tmp_path / "running"
+    result = task.delay(str(path))
+    wait_for(path.exists, "its start")
+    assert not result.is_aborted()
+
+    result.abort()
+
+    assert result.is_aborted()
+    assert result.get(timeout=SOON) == "tidied"
+    assert (result.state, result.is_aborted()) == (SUCCESS, False)
+
+
+def test_31_a_job_is_aborted_before_it_begins(app: DaskFacade) -> None:
+    result = tasks.aborted_at_its_start.apply_async(countdown=2)
+
+    result.abort()
+
+    wait_for(lambda: result.state == ABORTED, "its state")
+    assert AbortableAsyncResult(result.id, app=app).is_aborted()
+    assert result.get(timeout=SOON) is True
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("task", [tasks.adds_to_chord, tasks.adds_to_chord_in_a_process])
+def test_31_a_body_waits_for_what_a_member_adds_to_its_header(task: Any, lazy: bool) -> None:
+    result = chord([task.s([1, 2], lazy=lazy), tasks.add.s(1, 1)], tasks.echo.s()).delay()
+
+    first, second, *added = result.get(timeout=SOON)
+
+    assert (first, second) == ("first", 2)
+    assert added == [11, 12, [101, 102]]
+
+
+def test_31_what_is_added_comes_behind_nested_results_and_before_other_arguments() -> None:
+    more, two = tasks.add.delay(5, 5), group(tasks.add.s(1), tasks.add.s(2))
+    header = group(tasks.adds_to_chord.s([1]), tasks.add.si(1, 1) | two)
+    nested = chord(header, tasks.both.s(more)).delay()
+    flat = chord([tasks.adds_to_chord.s([1])], tasks.both.s(more)).delay()
+
+    assert nested.get(timeout=SOON) == [["first", [3, 4], 11, [101]], 10]
+    assert flat.get(timeout=SOON) == [["first", 11, [101]], 10]
+
+
+def test_31_a_task_that_is_in_no_chord_adds_to_none() -> None:
+    result = tasks.adds_to_chord.delay([1])
+
+    with pytest.raises(ValueError, match="not member of any chord"):
+        result.get(timeout=SOON)
+
+
+def test_31_what_has_ended_stays_as_it_ended() -> None:
+    result = tasks.aborted_at_its_start.delay()
+    assert result.get(timeout=SOON) is False
+
+    result.abort()
+
+    app = result.app
+    wait_for(lambda: not app.store.asked(ABORT, result.id), "the request's end")
+    assert (AsyncResult(result.id).state, result.is_aborted()) == (SUCCESS, False)
+
+
+def test_the_state_of_another_job_can_be_told(tmp_path: Path) -> None:
+    path = tmp_path / "seen"
+    other = tasks.wait_for_file.delay(str(path))
+    wait_for(lambda: other.state == STARTED, "its start")
+
+    told = tasks.tell_of_another.delay(other.id)
+
+    wait_for(lambda: other.state == "BEHIND", "its state")
+    assert other.info == {"by": told.id}
+    path.touch()
+    assert other.get(timeout=SOON) == "seen"
+    assert other.state == SUCCESS
 
 
 @pytest.mark.parametrize(

@@ -59,23 +59,22 @@ def test_a_result_that_cannot_be_kept_is_stored_or_fails_its_call(
         too_large.get(timeout=60)
 
 
-@pytest.mark.parametrize(
-    ("what", "comes_of_it"),
-    [
-        ("keep", ClusterUnavailable.__name__),
-        ("take", ResultLost.__name__),
-        ("emit", "None"),
-        ("dispatcher", "()"),
-    ],
-)
 @pytest.mark.parametrize("when", ["before", "while it asks"])
 def test_a_worker_whose_client_closes_knows_that_the_cluster_is_away(
-    when: str, what: str, comes_of_it: str, deployment: Deployment
+    when: str, deployment: Deployment
 ) -> None:
-    with Client(deployment.address, timeout=20, set_as_default=False) as client:
-        asked = client.submit(_ask_as_it_closes, what, when, deployment.scheduler_pid)
+    comes_of_it = {
+        "keep": ClusterUnavailable.__name__,
+        "take": ResultLost.__name__,
+        "emit": "None",
+        "dispatcher": "()",
+    }
 
-        assert asked.result(timeout=30) == comes_of_it
+    with Client(deployment.address, timeout=20, set_as_default=False) as client:
+        for what, answer in comes_of_it.items():
+            asked = client.submit(_ask_as_it_closes, what, when, deployment.scheduler_pid)
+
+            assert asked.result(timeout=30) == answer
 
 
 def _ask_as_it_closes(what: str, when: str, scheduler: int) -> str:

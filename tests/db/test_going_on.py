@@ -270,6 +270,25 @@ def test_dependants_that_fail_call_back_too(ledger):
     )
 
 
+def test_a_step_of_a_chain_calls_back_for_its_own_failure_alone(ledger):
+    own = errback()
+    own = own._replace(shape=own.shape | Shape.OWN)
+    first, second = job(), job(errbacks=pack_jobs([own]))
+    ledger.submitted(first, second, edges=[edge(first, second)])
+
+    assert not ledger.run(first, state=FAILURE).ready
+    assert ledger.store.fetch([own.id]) == {}
+
+
+def test_that_callback_is_made_without_the_mark(ledger):
+    own = errback()
+    made = running(ledger, errbacks=pack_jobs([own._replace(shape=own.shape | Shape.OWN)]))
+
+    (call,) = ledger.end(made, state=FAILURE, result=b"cX").ready
+
+    assert (call.id, call.shape) == (own.id, Shape.ERROR)
+
+
 def test_dependants_that_are_found_to_fail_call_back_and_are_told(ledger):
     back = errback()
     parent = running(ledger)

@@ -9,7 +9,7 @@ import pytest
 from dask_facade.jobs import PAUSE, REVOKE
 from dask_facade.messages import Shape
 from dask_facade.states import PENDING, RECEIVED
-from tests.db.plans import chain, chord, edge, job, ready
+from tests.db.plans import chain, chord, edge, failed, job, ready
 
 
 def test_a_row_is_taken_up_once(ledger):
@@ -60,6 +60,28 @@ def test_better_priorities_come_first_then_older_rows(ledger):
         ledger.submit(each)
 
     assert ledger.take_up() == [each.id for each in (old[1], new[0], due, old[0], old[2], new[1])]
+
+
+def test_rows_of_one_submission_come_in_its_order_whenever_they_were_due(ledger):
+    late, plain, later = job(due=time.time() - 60), job(), job(due=time.time() - 86_400)
+    ledger.submit(late, plain, later)
+
+    assert ledger.take_up() == [late.id, plain.id, later.id]
+
+
+def test_what_waits_in_vain_fails_in_the_order_in_which_it_was_submitted(ledger):
+    revoked = job()
+    ledger.submitted(revoked)
+    ledger.desk.revoke(ledger.epoch, [revoked.id], "no")
+    late, plain = job(due=time.time() - 60, shape=Shape.FIRST), job(shape=Shape.FIRST)
+    body = job(shape=Shape.LIST)
+    edges = [edge(revoked, late), edge(revoked, plain), edge(plain, body), edge(late, body, 1)]
+    ledger.submit(late, plain, body, edges=edges)
+
+    written = ledger.taken()
+
+    assert failed(written) == [late.id, plain.id, body.id]
+    assert f"Dependency {late.id} raised" in ledger.fetch(body).result_preview
 
 
 def test_no_more_are_taken_up_than_asked_for(ledger):

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from dask_facade.exceptions import LedgerRefused
-from dask_facade.jobs import Release
+from dask_facade.jobs import Ending, Job, Release, Saying
 from dask_facade.ledger.memory import MemoryStore
 from dask_facade.ledger.orm import OrmStore
 from dask_facade.messages import Edge, Shape, Spawn, Update, pack_jobs
-from dask_facade.states import FAILURE, PENDING, READY_STATES, RETRY, STARTED, SUCCESS
+from dask_facade.states import ABORTED, FAILURE, PENDING, READY_STATES, RETRY, STARTED, SUCCESS
 from tests.db.plans import Led, again, claim, end, job
 
 PAST = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
@@ -190,6 +190,43 @@ def make_machine(alias, desk):
                 return comparable(written)[1:], outcomes, unknown
 
             self.both(act)
+
+        @rule(data=st.data())
+        def say(self, data):
+            states = st.sampled_from([ABORTED, "BEHIND"])
+            sayings = [Saying(made.id, data.draw(states), b"j1", "1") for made in self.some(data)]
+            self.both(lambda twin: twin.desk.say(twin.epoch, sayings))
+
+        @rule(data=st.data())
+        def end_as_others_say(self, data):
+            states = st.sampled_from(sorted(READY_STATES))
+            endings = [
+                Ending(made.id, data.draw(states), b"j5", "5", "why")
+                for made in dict.fromkeys(self.some(data)[:2])
+            ]
+
+            def act(twin):
+                written = twin.desk.end(twin.epoch, endings)
+                outcomes = tuple(each._replace(finished=0.0) for each in written.outcomes)
+                return comparable(written)[1:], outcomes
+
+            self.both(act)
+
+        @rule(id=st.sampled_from("xyz"), state=st.sampled_from([*sorted(READY_STATES), RETRY]))
+        def record(self, id, state):
+            made = Job(id, task="shop.tasks.add", state=state, result=b"j7", result_preview="7")
+            self.both(lambda twin: twin.store.record(made))
+            if id not in {each.id for each in self.jobs}:
+                self.jobs.append(job(id))
+
+        @rule()
+        def prune(self):
+            self.both(lambda twin: twin.desk.prune(twin.epoch, -60.0, 1_000))
+
+        @rule()
+        def look(self):
+            self.both(lambda twin: sorted(twin.desk.idle(1_000)))
+            self.both(lambda twin: told(twin.desk.later(1_000)))
 
         @rule(data=st.data())
         def reopen(self, data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -82,6 +83,16 @@ def sleep_softly(seconds: float) -> str:
     try:
         time.sleep(seconds)
     except SoftTimeLimitExceeded:
+        return "tidied"
+    return "slept"
+
+
+@shared_task
+async def await_softly(seconds: float) -> str:
+    try:
+        await asyncio.sleep(seconds)
+    except SoftTimeLimitExceeded:
+        await asyncio.sleep(0)
         return "tidied"
     return "slept"
 

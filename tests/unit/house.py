@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
+from dask_facade.dispatcher.questions import Questions
 from dask_facade.dispatcher.reader import LedgerReader
 from dask_facade.dispatcher.requests import Requests
 from dask_facade.dispatcher.sweep import Sweep
@@ -94,6 +95,7 @@ class House:
             self.switchboard,
             lambda ids, kept: self.forgotten.put((ids, kept)),
         )
+        Questions(self.writer, self._reader, self.switchboard, requests)
         await requests.begin()
         self._server = await self._loop.create_server(
             lambda: AcceptedLine(self.switchboard), "127.0.0.1", 0
@@ -145,10 +147,19 @@ class House:
         return self._dial(CLIENT, f"client-{new_id()}")
 
     def runner(
-        self, name: str = "runner", *, held: Sequence[Held] = (), instance: str = ""
+        self,
+        name: str = "runner",
+        *,
+        held: Sequence[Held] = (),
+        instance: str = "",
+        node: str = "",
+        **more: Any,
     ) -> Peer:
         """Dial as a runner; its worker is named like it."""
-        return self._dial(RUNNER, name, held=held, instance=instance, worker=f"worker of {name}")
+        worker = f"worker of {name}"
+        return self._dial(
+            RUNNER, name, held=held, instance=instance, worker=worker, node=node or name, **more
+        )
 
     def _dial(self, role: str, identity: str, **more: Any) -> Peer:
         made = token(SECRET, role, identity)

@@ -8,6 +8,7 @@ import pytest
 
 from dask_facade.canvas import (
     Signature,
+    _chain,
     chain,
     chord,
     chunks,
@@ -18,7 +19,7 @@ from dask_facade.canvas import (
     xstarmap,
 )
 from dask_facade.exceptions import NotRegistered
-from dask_facade.signatures import as_list, plain
+from dask_facade.forms import as_list, plain
 
 
 def call(name, *args, **kwargs):
@@ -31,12 +32,12 @@ A, B, C, D, E = (call(name) for name in "abcde")
 def names(value):
     """The tasks of a signature, as nested as it is."""
     match value:
-        case chain():
+        case _chain():
             return ["chain", *map(names, value.tasks)]
         case group():
             return ["group", *map(names, value.tasks)]
         case chord():
-            return ["chord", names(value.header), names(value.body)]
+            return ["chord", names(group(value.members)), names(value.body)]
     return value.task
 
 
@@ -54,10 +55,13 @@ SHAPES = [
     (group(each for each in [A, B]), ["group", "a", "b"]),
     (group(), ["group"]),
     (group([]), ["group"]),
+    (chain(), ["chain"]),
+    (chain() | A, ["chain", "a"]),
+    (chain() | group(A, B), ["group", "a", "b"]),
     (A | group(B, C), ["chain", "a", ["group", "b", "c"]]),  # a task before a group: a chain
     (group(A, B) | C, ["chord", ["group", "a", "b"], "c"]),  # a group before a task: a chord
     (group(A) | B, ["chord", ["group", "a"], "b"]),  # also a group of one
-    (chain(group(A, B), C), ["chain", ["chord", ["group", "a", "b"], "c"]]),
+    (chain(group(A, B), C), ["chord", ["group", "a", "b"], "c"]),
     (group(A, B) | group(C, D), ["chord", ["group", "a", "b"], ["group", "c", "d"]]),
     (A | group(B, C) | D, ["chain", "a", ["chord", ["group", "b", "c"], "d"]]),
     (A | group(B), ["chain", "a", "b"]),  # a group of one that follows a task is that one
@@ -66,8 +70,34 @@ SHAPES = [
     (chord((each for each in [A, B]), C), ["chord", ["group", "a", "b"], "c"]),
     (chord(group(A, B), C), ["chord", ["group", "a", "b"], "c"]),
     (chord(A, B), ["chord", ["group", "a"], "b"]),
+    (chain(group(A), B), ["chain", "a", "b"]),  # in a chain, also one at the beginning
+    (group(A, B) | (C | D), ["chord", ["group", "a", "b"], ["chain", "c", "d"]]),
+    (group(A, B) | C | D, ["chord", ["group", "a", "b"], ["chain", "c", "d"]]),
+    (A | group(), ["chain", "a", ["group"]]),
+    (chain(A, group(), B), ["chain", "a", "b"]),  # an empty group in a chain is nothing
+    (chain(group(), A), ["chain", "a"]),
+    (group(A, B) | group(), ["group", "a", "b"]),
+    (group() | A, ["chord", ["group"], "a"]),
+    (
+        chain(chord([A], B), chord([C], D)),
+        ["chain", ["chord", ["group", "a"], "b"], ["chord", ["group", "c"], "d"]],
+    ),
+    (
+        chord([A], B) | chord([C], D),
+        ["chord", ["group", "a"], ["chain", "b", ["chord", ["group", "c"], "d"]]],
+    ),
+    (
+        A | chord([B], C) | group(D, E),
+        ["chain", "a", ["chord", ["group", "b"], ["chain", "c", ["group", "d", "e"]]]],
+    ),
     (chord([A | B, C], D | E), ["chord", ["group", ["chain", "a", "b"], "c"], ["chain", "d", "e"]]),
-    (chord([A], B) | C, ["chain", ["chord", ["group", "a"], "b"], "c"]),
+    (chord([A], B) | C, ["chord", ["group", "a"], ["chain", "b", "c"]]),
+    (chord([A], B) | group(C), ["chord", ["group", "a"], ["chain", "b", "c"]]),
+    (
+        chord([A], B) | group(C, D),
+        ["chain", ["chord", ["group", "a"], "b"], ["group", "c", "d"]],
+    ),
+    (chord([A], B) | (C | D), ["chain", ["chord", ["group", "a"], "b"], "c", "d"]),
     (A | chord([B], C), ["chain", "a", ["chord", ["group", "b"], "c"]]),
     (group(group(A, B), C), ["group", ["group", "a", "b"], "c"]),
 ]
@@ -82,7 +112,7 @@ def test_signatures_compose_as_celerys_do(made, shape):
 def test_a_signature_passes_through_json(made, shape):
     back = signature(json.loads(json.dumps(made)))
 
-    assert type(back) is type(made)
+    assert type(back) in (type(made), _chain)
     assert names(back) == shape
     assert json.loads(json.dumps(back)) == json.loads(json.dumps(made))
 
@@ -110,11 +140,12 @@ def test_a_clone_shares_nothing_that_set_would_change(made, shape):
 def mark_all(made):
     made.set(queue="marked")
     match made:
-        case chain() | group():
+        case _chain() | group():
             for each in made.tasks:
                 mark_all(each)
         case chord():
-            mark_all(made.header)
+            for each in made.members:
+                mark_all(each)
             mark_all(made.body)
 
 
@@ -182,8 +213,9 @@ def test_plain_dicts_stand_for_signatures_in_a_canvas():
     assert names(chord([form], form)) == ["chord", ["group", "a"], "a"]
 
 
-def test_a_signature_of_a_signature_is_itself():
-    assert signature(A) is A
+def test_a_signature_of_a_signature_is_a_copy():
+    assert signature(A) == A
+    assert signature(A) is not A
 
 
 def test_json_keeps_options_and_immutability():
@@ -238,7 +270,7 @@ def test_arguments_of_a_group_go_to_every_member():
 def test_arguments_of_a_chord_go_to_its_header():
     made = chord([call("a", 2), call("b", 3)], call("c", 4)).clone((1,))
 
-    assert [member.args for member in made.header.tasks] == [(1, 2), (1, 3)]
+    assert [member.args for member in made.tasks] == [(1, 2), (1, 3)]
     assert made.body.args == (4,)
 
 
@@ -264,24 +296,32 @@ def test_no_signature_shares_the_arguments_it_was_made_of():
 # Options of what is joined
 
 
-def test_a_chain_with_options_keeps_them_when_it_is_joined():
-    made = (A | B).set(queue="q") | C
+def test_options_of_a_chain_become_those_of_its_steps_when_it_is_joined():
+    inner = (call("a") | call("b").set(priority=2)).set(
+        queue="q", priority=1, countdown=3, task_id="id", link=[D], link_error=[E]
+    )
 
-    assert names(made) == ["chain", ["chain", "a", "b"], "c"]
-    assert made.tasks[0].options == {"queue": "q"}
+    made = inner | C
+
+    assert names(made) == ["chain", "a", "b", "c"]
+    assert [step.options for step in made.tasks] == [
+        {"queue": "q", "priority": 1, "countdown": 3, "link_error": [E]},
+        {"queue": "q", "priority": 2, "task_id": "id", "link": [D], "link_error": [E]},
+        {},
+    ]
 
 
 def test_the_options_of_a_group_stay_with_the_header():
     made = group(A, B, task_id="g").set(queue="q") | C
 
-    assert made.header.options == {"task_id": "g", "queue": "q"}
+    assert made.tasks.options == {"task_id": "g", "queue": "q"}
     assert made.options == {}
     assert made.body.options == {}
 
 
 def test_a_chord_keeps_the_options_of_its_header():
-    assert chord(group(A, queue="q"), B).header.options == {"queue": "q"}
-    assert chord(group(A, queue="q"), B).clone((1,)).header.options == {"queue": "q"}
+    assert chord(group(A, queue="q"), B).tasks.options == {"queue": "q"}
+    assert chord(group(A, queue="q"), B).clone((1,)).tasks.options == {"queue": "q"}
 
 
 def test_the_options_of_a_group_of_one_go_to_that_one():
@@ -387,14 +427,14 @@ def test_callbacks_of_a_chord_are_those_of_its_body(app, on_headers, header):
     made.link_error(E)
 
     assert made.body.options == {"link": [C], "link_error": [E]}
-    found = made.header.tasks[0].options.get("link_error")
-    assert found == (header and [E.clone().set(immutable=True)])
+    found = made.tasks[0].options.get("link_error")
+    assert found == (header and [E.clone(immutable=True)])
 
 
 def test_immutability_of_a_canvas_is_that_of_what_comes_first():
     assert all(each.immutable for each in group(call("a"), call("b")).set(immutable=True).tasks)
     made = chord([call("a")], call("b")).set(immutable=True)
-    assert (made.header.tasks[0].immutable, made.body.immutable) == (True, False)
+    assert (made.tasks[0].immutable, made.body.immutable) == (True, False)
 
 
 def test_a_copy_may_replace_what_the_original_says():
@@ -470,3 +510,74 @@ def test_whatever_may_be_a_signature_becomes_one():
 def test_arguments_are_a_list_or_tuple(args):
     with pytest.raises(TypeError, match="must be a list or tuple"):
         Signature("tasks.add", args)
+
+
+# Classes of one's own
+
+
+@Signature.register_type()
+class own_group(group):
+    def __init__(self, *tasks, **options):
+        super().__init__(*tasks, **options)
+        self.subtask_type = "own_group"
+
+
+@pytest.mark.parametrize(
+    "trip",
+    [lambda made: signature(json.loads(json.dumps(made))), Signature.clone],
+    ids=["json", "clone"],
+)
+def test_a_registered_class_comes_back_as_itself(trip):
+    back = trip(own_group(A, B))
+
+    assert type(back) is own_group
+    assert names(back) == ["group", "a", "b"]
+
+
+def test_a_class_that_nobody_registered_is_an_error():
+    with pytest.raises(KeyError, match="no class of signatures is registered as 'nobodys'"):
+        signature({"task": "a", "subtask_type": "nobodys"})
+
+
+# How many
+
+
+@pytest.mark.parametrize(
+    ("made", "size"),
+    [
+        (chord([A, B]), 2),
+        (chord(A, B), 1),
+        (chord([group(A, B), C], D), 3),
+        (chord([A | group(B, C), D], E), 3),
+        (chord([group(A, B) | C], D), 1),
+        (chord([chord([A, B], C)], D), 1),
+        (chord([chain()], A), 0),
+    ],
+)
+def test_a_chord_knows_for_how_many_jobs_its_body_waits(made, size):
+    assert made.__length_hint__() == size
+
+
+def test_links_can_be_flattened():
+    first, second, third = call("a"), call("b"), call("c")
+    first.link(second)
+    second.link(third)
+
+    assert first.flatten_links() == [first, second, third]
+
+
+def test_a_long_chain_is_made_without_a_copy_of_all_for_each_step(monkeypatch):
+    steps = [call("a", number) for number in range(50)]
+    copies = []
+    clone = Signature.clone
+    monkeypatch.setattr(
+        Signature,
+        "clone",
+        lambda self, *args, **kwargs: copies.append(1) or clone(self, *args, **kwargs),
+    )
+
+    made = chain(steps)
+
+    assert len(made.tasks) == 50
+    assert len(copies) <= 100
+    assert made.tasks[-1] is steps[-1]  # which can be linked to, still

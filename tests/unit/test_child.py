@@ -44,6 +44,7 @@ class Channel:
     """Keeps what it is told and answers as a test says."""
 
     def __init__(self, inputs=(), data=None):
+        self.aborted = False
         self.data = data or {}
         self.delay = 0.0
         self.inputs = inputs
@@ -59,6 +60,9 @@ class Channel:
 
     def update(self, *words):
         self.said.append(words)
+
+    def is_aborted(self):
+        return self.aborted
 
     def emit(self, value):
         self.said.append(value)
@@ -196,8 +200,13 @@ def test_what_a_task_prints_goes_where_its_runners_does():
 # Limits
 
 
-def test_a_soft_limit_is_raised_within_the_task(run):
-    assert loads(run("sleep_softly", 30, limits=(None, 0.1)).result) == "tidied"
+@pytest.mark.parametrize("name", ["sleep_softly", "await_softly"])
+def test_a_soft_limit_is_raised_within_the_task(run, name):
+    assert loads(run(name, 30, limits=(None, 0.1)).result) == "tidied"
+
+
+def test_a_coroutine_may_end_in_time(run):
+    assert loads(run("await_softly", 0, limits=(9, 5)).result) == "slept"
 
 
 def test_a_soft_limit_that_is_not_caught_fails_the_call(run):

@@ -14,7 +14,7 @@ from dask_facade.exceptions import (
     Retry,
 )
 from dask_facade.result import EagerResult, GroupResult
-from dask_facade.states import FAILURE, SUCCESS
+from dask_facade.states import FAILURE, PENDING, SUCCESS
 
 
 class Trouble(Exception):
@@ -505,3 +505,41 @@ def test_a_result_that_is_never_stored_is_there_all_the_same(always, add):
 
     assert keeping.delay().get() == 5
     assert (keeping.s() | add.s(1)).delay().get() == 6
+
+
+@pytest.mark.parametrize(
+    ("ignored", "options", "state"),
+    [
+        (False, {}, SUCCESS),
+        (True, {}, PENDING),
+        (False, {"ignore_result": True}, PENDING),
+        (True, {"ignore_result": False}, SUCCESS),
+    ],
+)
+def test_the_ledger_may_be_told_of_calls_that_ran_here(app, ignored, options, state):
+    app.conf.task_store_eager_result = True
+    task = app.task(name="eager.stored", ignore_result=ignored)(lambda: 3)
+
+    result = task.apply(**options)
+
+    assert app.AsyncResult(result.id).state == state
+
+
+def test_what_a_member_adds_to_its_chord_runs_here_too(app, add, total):
+    @app.task(bind=True, name="eager.adds")
+    def adds(self, *numbers):
+        for number in numbers:
+            self.add_to_chord(add.s(number, 10))
+        self.add_to_chord(group(add.s(number, 100) for number in numbers) | total.s())
+        return 1
+
+    assert chord([adds.s(1, 2), add.s(1, 1)], total.s()).apply().get() == 1 + 2 + 11 + 12 + 203
+
+
+def test_what_runs_here_waits_for_nothing_that_is_submitted_later(app, add, total):
+    @app.task(bind=True, name="eager.adds_lazily")
+    def adds(self):
+        self.add_to_chord(add.s(1, 1), lazy=True)
+
+    with pytest.raises(ChordError, match="lazy=True"):
+        chord([adds.s()], total.s()).apply().get()

@@ -4,14 +4,16 @@ import os
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dask_facade import current, signals
+from dask_facade import DaskFacade, current, signals
 from dask_facade.exceptions import (
     DecodeError,
     EncodeError,
     Ignore,
+    MaxRetriesExceededError,
     NotRegistered,
     PayloadTooLarge,
     Reject,
@@ -21,6 +23,7 @@ from dask_facade.exceptions import (
     UnpickleableExceptionWrapper,
     WorkerLostError,
 )
+from dask_facade.ledger.memory import MemoryStore
 from dask_facade.messages import Again, Call, Shape, unpack_again
 from dask_facade.registry import TaskRegistry
 from dask_facade.serialization import (
@@ -103,18 +106,23 @@ def run():
         channel=None,
         around=lambda: None,
         call=CALL,
-        setting=lambda name: None,
+        settings=None,
         **kwargs,
     ):
         task = base()
         task.name = call.task
         task.run = function.__get__(task) if bind else function
-        execution = execution_of(task, around=around, setting=setting)
+        task.app = app_of(settings or {})
+        execution = execution_of(task, around=around)
         return execution.run(
             call._replace(payload=dump_arguments(args, kwargs)), channel or Channel()
         )
 
     return run
+
+
+def app_of(settings):
+    return DaskFacade("settings", store=MemoryStore(), set_as_current=False, **settings)
 
 
 def execution_of(task, **options):
@@ -712,6 +720,10 @@ class MyErr(Exception):
     """An exception of a project's own."""
 
 
+def in_a_minute():
+    return datetime.now(UTC) + timedelta(minutes=1)
+
+
 def test_a_retry_keeps_its_reason_and_says_when(run):
     again = Again(5.0, dumps({"retries": 1}), [], [], [])
 
@@ -728,16 +740,35 @@ def test_a_retry_keeps_its_reason_and_says_when(run):
     assert unpack_again(outcome.again) == again
 
 
-def test_a_retry_that_was_not_asked_for_by_the_task_fails(run):
+@pytest.mark.parametrize(
+    ("when", "delay"), [(lambda: 5, 5), (in_a_minute, 60), (lambda: None, 180)]
+)
+def test_a_retry_that_a_task_raises_by_itself_is_one_that_it_asked_for(run, when, delay):
     """With Celery such a job stays in RETRY for ever: nothing was submitted anew."""
 
     def task():
-        raise Retry("later", when=1)
+        raise Retry("later", exc=MyErr("slow"), when=when())
 
     outcome = run(task)
 
+    assert outcome.state == RETRY
+    assert type(load_exception(outcome.result)) is MyErr
+    again = unpack_again(outcome.again)
+    assert again.delay == pytest.approx(delay, abs=5)
+    assert loads(again.options) == {"retries": 1}
+
+
+@pytest.mark.parametrize(
+    ("reason", "raised"), [(MyErr("slow"), MyErr), (None, MaxRetriesExceededError)]
+)
+def test_it_fails_when_the_retries_of_the_task_are_used_up(run, reason, raised):
+    def task():
+        raise Retry("later", exc=reason, when=1)
+
+    outcome = run(task, call=CALL._replace(options=dumps({"retries": 3})))
+
     assert outcome.state == FAILURE
-    assert isinstance(load_exception(outcome.result), Retry)
+    assert type(load_exception(outcome.result)) is raised
 
 
 def test_a_replaced_task_goes_on_as_another(run):
@@ -954,22 +985,22 @@ def test_what_a_task_says_it_throws_is_no_error(run, caplog):
 
 
 @pytest.mark.parametrize(
-    ("attributes", "setting", "says"),
+    ("attributes", "settings", "says"),
     [
-        ({"track_started": True}, None, True),
-        ({}, True, True),
-        ({"track_started": False}, True, False),
-        ({}, None, False),
+        ({"track_started": True}, {}, True),
+        ({}, {"task_track_started": True}, True),
+        ({"track_started": False}, {"task_track_started": True}, False),
+        ({}, {}, False),
     ],
 )
-def test_a_tracked_call_tells_of_its_start(run, attributes, setting, says):
+def test_a_tracked_call_tells_of_its_start(run, attributes, settings, says):
     channel = Channel()
 
     run(
         lambda: None,
         base=type("Tracked", (Task,), attributes),
         channel=channel,
-        setting=lambda name: setting if name == "task_track_started" else None,
+        settings=settings,
     )
 
     assert bool(channel.updates) is says
@@ -982,23 +1013,23 @@ def test_a_tracked_call_tells_of_its_start(run, attributes, setting, says):
 
 
 @pytest.mark.parametrize(
-    ("attributes", "options", "setting", "limits"),
+    ("attributes", "options", "settings", "limits"),
     [
-        ({"time_limit": 3}, {}, None, (3, None)),
-        ({"soft_time_limit": 2}, {}, None, (None, 2)),
-        ({"time_limit": 3}, {"time_limit": 1, "soft_time_limit": 0.5}, None, (1, 0.5)),
-        ({}, {}, 9, (9, 9)),
-        ({"isolate": True}, {}, None, (None, None)),
-        ({}, {}, None, None),
+        ({"time_limit": 3}, {}, {}, (3, None)),
+        ({"soft_time_limit": 2}, {}, {}, (None, 2)),
+        ({"time_limit": 3}, {"time_limit": 1, "soft_time_limit": 0.5}, {}, (1, 0.5)),
+        ({}, {}, {"task_time_limit": 9, "task_soft_time_limit": 8}, (9, 8)),
+        ({"isolate": True}, {}, {}, (None, None)),
+        ({}, {}, {}, None),
     ],
 )
-def test_a_call_with_a_limit_runs_in_a_process_of_its_own(attributes, options, setting, limits):
+def test_a_call_with_a_limit_runs_in_a_process_of_its_own(attributes, options, settings, limits):
     asked = []
     task = type("Limited", (Task,), attributes)()
     task.run = lambda: None
+    task.app = app_of(settings)
     execution = execution_of(
         task,
-        setting=lambda name: setting if name.endswith("time_limit") else None,
         isolate=lambda call, channel, limits: asked.append(limits),
     )
 

@@ -38,7 +38,9 @@ MIB = 2**20
 
 
 def hello(identity="me", role=CLIENT, secret=SECRET, version=VERSION):
-    return Hello(version, role, identity, token(secret, role, identity), held=[], queues=[])
+    return Hello(
+        version, role, identity, token(secret, role, identity), held=[], queues=[], rates=[]
+    )
 
 
 class End:

@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 
 from dask_facade.exceptions import MalformedMessage
 from dask_facade.messages import (
+    Abort,
     Ack,
     Again,
+    Answer,
+    Ask,
+    Asked,
     Beat,
     Begun,
     Call,
@@ -31,10 +35,12 @@ from dask_facade.messages import (
     Outcome,
     Pull,
     Push,
+    Rate,
     Recall,
     Refusal,
     Report,
     Returned,
+    Serve,
     Spawn,
     Spawned,
     Unsure,
@@ -173,6 +179,9 @@ HELLOS = st.builds(
     worker=TEXT,
     queues=st.lists(TEXT),
     held=st.lists(st.builds(Held, TEXT, NUMBERS, NUMBERS, st.booleans())),
+    node=TEXT,
+    pid=NUMBERS,
+    rates=st.lists(st.builds(Rate, TEXT, SECONDS)),
 )
 MESSAGES: dict[type, st.SearchStrategy[Message]] = {
     Hello: HELLOS,
@@ -206,12 +215,17 @@ MESSAGES: dict[type, st.SearchStrategy[Message]] = {
     Spawned: st.builds(Spawned, NUMBERS, SECONDS, TEXT, TEXT),
     Update: st.builds(Update, TEXT, NUMBERS, NUMBERS, TEXT, st.binary(), TEXT),
     Kill: st.builds(Kill, TEXT, NUMBERS),
+    Abort: st.builds(Abort, TEXT, NUMBERS),
     Nudge: st.just(Nudge()),
+    Ask: st.builds(Ask, NUMBERS, TEXT, st.binary(), st.lists(TEXT), TEXT),
+    Asked: st.builds(Asked, NUMBERS, st.lists(TEXT)),
+    Answer: st.builds(Answer, NUMBERS, TEXT, st.binary()),
+    Serve: st.builds(Serve, st.lists(TEXT)),
     Look: st.builds(Look, st.lists(TEXT)),
 }
 ANY_MESSAGE = st.one_of(*MESSAGES.values())
 EVERY_KIND = typing.get_args(Message)
-NAMED = (*EVERY_KIND, Again, NewJob, Edge, Call, Outcome, Held)
+NAMED = (*EVERY_KIND, Again, NewJob, Edge, Call, Outcome, Held, Rate)
 
 
 def typed(value: object) -> object:
@@ -304,11 +318,12 @@ def packed(kind: type, *fields: object) -> bytes:
         packed(Inputs, "a", 0, b"bytes", 1),
         packed(Hello),
         packed(Hello, 1, "client", "me"),
-        packed(Hello, "1", "client", "me", "token"),
-        packed(Hello, 1, "client", "me", "token", "", "", [1], []),
-        packed(Hello, 1, "client", "me", "token", "", "", [], [["a", 1, 1]]),
-        packed(Hello, 1, "client", "me", "token", "", "", [], [["a", "1", 1, True]]),
-        packed(Hello, 1, "client", "me", "token", "", "", [], 5),
+        packed(Hello, "1", "client", "me", "token", "", "", [], [], "", 0, []),
+        packed(Hello, 1, "client", "me", "token", "", "", [1], [], "", 0, []),
+        packed(Hello, 1, "client", "me", "token", "", "", [], [["a", 1, 1]], "", 0, []),
+        packed(Hello, 1, "client", "me", "token", "", "", [], [["a", "1", 1, True]], "", 0, []),
+        packed(Hello, 1, "client", "me", "token", "", "", [], [], "", 0, [["a", "1"]]),
+        packed(Hello, 1, "client", "me", "token", "", "", [], 5, "", 0, []),
         packed(Offer, [CALL[:5]]),
         packed(Offer, ["a" * len(CALL)]),
         packed(Offer, CALL),

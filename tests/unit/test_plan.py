@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dask_facade.canvas import Signature, chain, chord, group, signature
+from dask_facade.endings import Many, leaves
 from dask_facade.exceptions import EncodeError, InvalidTaskId, PayloadTooLarge
+from dask_facade.groups import is_empty_chain
 from dask_facade.messages import Shape
 from dask_facade.options import Defaults
-from dask_facade.plan import Many, Submitter, compile_plan, leaves
-from dask_facade.serialization import load_arguments
+from dask_facade.plan import Submitter, compile_plan
+from dask_facade.serialization import load_arguments, loads
 from dask_facade.task import Task
 
 NOW = datetime(2024, 2, 29, 12, tzinfo=UTC)
@@ -133,7 +135,7 @@ def ended(ending, task):
         (group(A, group(group(B), C)), "a b c", "[abc]"),
         (group(A | group(B, C), D), "a b<a c<a d", "[[bc]d]"),  # not behind a task
         (group(A | group(B, C)), "a b<a c<a", "[bc]"),  # but alone
-        (chord([A | group(B, C), D], E), "a b<a c<a d e<<bcd", "e"),
+        (chord([A | group(B, C), D], E), "a b<a c<a d e<<bcd", "e"),  # as [[b, c], d]
         (chord([], A), "a<<", "a"),  # the body gets an empty list
         (group() | A, "a<<", "a"),
         (group(A, group()), "a", "[a]"),
@@ -145,8 +147,27 @@ def test_signatures_compile_as_celerys_rules_say(compiled, made, jobs, end):
     assert drawn(plan) == (jobs, end)
 
 
-def test_what_follows_an_empty_group_waits_for_what_is_before_that(compiled):
-    plan = compiled(A | group() | B)
+@pytest.mark.parametrize(
+    ("made", "layout"),
+    [
+        (chord([A, B], E), None),
+        (chord([A, group(B, C)], E), None),  # groups of groups are one
+        (chord([A | group(B, C), D], E), [[0, 0], 0]),
+        (chord([A | group(B, C)], E), [[0, 0]]),
+        (chord([chord([A], group(B, C | group(D, D)))], E), [[0, [0, 0]]]),
+        (chord([A | group(B, C), D], si("e")), None),
+    ],
+)
+def test_a_body_gets_the_results_of_groups_in_its_header_as_lists(compiled, made, layout):
+    body = compiled(made).jobs[-1]
+
+    assert body.task == "e"
+    options = loads(body.options) if body.options else {}
+    assert options.get("layout") == layout
+
+
+def test_what_follows_an_empty_header_waits_for_what_is_before_that(compiled):
+    plan = compiled(A | chord([], B))
 
     (edge,) = plan.edges
     first, second = plan.jobs
@@ -183,7 +204,7 @@ SIGNATURES = st.recursive(
         | st.tuples(inner, inner).map(lambda pair: pair[0] | pair[1])
     ),
     max_leaves=8,
-)
+).filter(lambda made: not is_empty_chain(made))
 
 
 def compile_with(new_id, made):
@@ -530,3 +551,115 @@ def test_a_countdown_on_a_step_that_waits_begins_when_it_waits_no_more(compiled)
 
     assert (first.due, first.delay) == (None, 0)
     assert (second.due, second.delay) == (None, 5)
+
+
+# Ids that were given before, and places that were said
+
+
+def test_a_call_may_say_where_it_stands(compiled):
+    (job,) = compiled(call("a", root_id="r", parent_id="p", group_id="g")).jobs
+
+    assert (job.root_id, job.parent_id, job.group_id) == ("r", "p", "g")
+
+
+def test_the_body_of_a_chord_comes_from_the_last_member_of_its_header(compiled):
+    plan = compiled(chain(A, chord([B, C], D), E))
+
+    parents = {job.task: job.parent_id for job in plan.jobs}
+    ids = {job.task: job.id for job in plan.jobs}
+    assert parents == {
+        "a": None,
+        "b": ids["a"],
+        "c": ids["a"],
+        "d": ids["c"],
+        "e": ids["d"],
+    }
+
+
+def test_what_is_told_of_a_frozen_header_is_the_id_of_its_body(compiled, app):
+    made = chord([call("a")], call("b"))
+    result = made.freeze()
+
+    first, body = compiled(made).jobs
+
+    assert loads(first.options)["chord"] == body.id == result.id
+
+
+# Generators
+
+
+def test_members_of_a_generator_may_be_taken_as_they_come(compiled):
+    taken = []
+
+    def take(jobs, edges):
+        taken.append([job.task for job in jobs])
+        return True
+
+    plan = compiled(chord((call(name) for name in "abc"), D), early=take)
+
+    assert taken == [["a"], ["b"], ["c"]]
+    assert [job.task for job in plan.jobs] == ["d"]
+    assert len(plan.edges) == 3
+
+
+def test_members_of_a_list_are_not(compiled):
+    plan = compiled(chord([A, B], C), early=lambda jobs, edges: 1 / 0)
+
+    assert len(plan.jobs) == 3
+
+
+def test_what_a_generator_raises_is_raised_by_the_one_who_submits(compiled):
+    def broken():
+        yield A
+        raise OSError("the file is gone")
+
+    with pytest.raises(OSError, match="the file is gone"):
+        compiled(chord(broken(), B))
+
+
+# What cannot be submitted
+
+
+def itself_as_step():
+    made = chain(call("a"), call("b"))
+    made.tasks.append(made)
+    return made
+
+
+def itself_as_callback():
+    made = call("a")
+    made.options["link"] = [made]
+    return made
+
+
+def itself_in_a_header():
+    made = group(call("a"))
+    made.tasks.append(chord(made, call("b"), options={"queue": "q"}))
+    return made
+
+
+@pytest.mark.parametrize("make", [itself_as_step, itself_as_callback, itself_in_a_header])
+def test_a_canvas_within_itself_cannot_be_submitted(compiled, make):
+    with pytest.raises(ValueError, match="itself among its parts"):
+        compiled(make())
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: group([A, 5]),
+        lambda: group(A, "b"),
+        lambda: chord([A], ["b"]),
+        lambda: chord([A], 5),
+    ],
+    ids=["number", "text", "list", "body"],
+)
+def test_what_is_no_signature_cannot_be_part_of_a_canvas(compiled, made):
+    with pytest.raises(TypeError, match="made of signatures"):
+        compiled(made())
+
+
+@pytest.mark.parametrize("option", ["link", "link_error"])
+def test_what_is_no_signature_cannot_be_linked(compiled, option):
+    with pytest.raises(TypeError, match="take signatures"):
+        compiled(call("a").set(**{option: [5]}))

@@ -87,7 +87,8 @@ def test_a_call_of_which_nothing_is_said_has_no_options(compiled):
         ({"keep": "cluster"}, {"keep": "cluster"}),
         ({"origin": "me"}, {"origin": "me"}),
         # what only a message broker knows
-        ({"compression": "zlib", "exchange": "e", "connection": 1, "producer": 2}, {}),
+        ({"compression": "zlib", "connection": 1, "producer": 2}, {}),
+        ({"exchange": "e"}, {"exchange": "e"}),
     ],
 )  # fmt: skip
 def test_the_runner_is_told_what_it_needs(compiled, said, told):
@@ -415,7 +416,7 @@ def test_an_error_callback_is_written_with_its_call(compiled):
     assert (errback.root_id, errback.parent_id) == (job.id, None)
     assert load_arguments(errback.payload) == ([1], {})
     (form,) = options(job)["link_error"]
-    assert (form["task"], form["options"]["task_id"]) == ("e", errback.id)
+    assert (form["task"], form["options"]) == ("e", {"queue": "errors"})
 
 
 def test_an_immutable_one_takes_nothing(compiled):
@@ -438,18 +439,26 @@ def test_one_that_is_more_than_a_job_submits_itself(compiled, canvas):
 @pytest.mark.parametrize(
     ("made", "who"),
     [
-        (chain(A, B, C), "abc"),
-        (chain(A, group(B, C)), "abc"),
+        (chain(A, B, C), "aBC"),  # in capitals: not where it fails because of one before it
+        (chain(A, group(B, C)), "aBC"),
         (chord([A, B], C), "c"),  # what fails in the header fails the body
-        (chain(A, chord([B], C), D), "acd"),
+        (chain(A, chord([B], C), D), "acD"),
+        (chain(chord([A], B), chord([C], D)), "bd"),
+        (chord([A], group(B, C)), "bc"),
+        (chord([A], B | C), "bC"),
     ],
 )
-def test_the_error_callback_of_a_chain_or_chord_is_one_job(compiled, made, who):
+def test_an_error_callback_of_a_canvas_is_that_of_each_of_its_jobs(compiled, made, who):
     plan = compiled(made.clone(link_error=call("e")))
 
-    found = {job.task: [each.id for each in errbacks(job)] for job in plan.jobs}
-    assert "".join(name for name, ids in found.items() if ids) == who
-    assert len({id for ids in found.values() for id in ids}) == 1
+    found = {job.task: errbacks(job) for job in plan.jobs}
+    assert (
+        "".join(
+            name.upper() if ids[0].shape & Shape.OWN else name for name, ids in found.items() if ids
+        )
+        == who
+    )
+    assert all(len(each) <= 1 for each in found.values())
 
 
 def test_that_of_a_group_is_one_for_each_member(compiled):
@@ -459,10 +468,10 @@ def test_that_of_a_group_is_one_for_each_member(compiled):
     assert len(ids) == len(set(ids)) == 2
 
 
-def test_a_header_may_have_the_error_callbacks_of_its_chord(compiled):
-    plan = compiled(chord([A], B, link_error=C), defaults={"errors_on_headers": True})
+def test_a_header_has_only_the_error_callbacks_that_are_linked_to_it(compiled):
+    plan = compiled(chord([call("a", link_error=D)], B, link_error=C))
 
-    assert [len(errbacks(job)) for job in plan.jobs] == [1, 1]
+    assert [[each.task for each in errbacks(job)] for job in plan.jobs] == [["d"], ["c"]]
 
 
 def test_error_callbacks_of_steps_and_chain_add_up(compiled):
@@ -512,3 +521,27 @@ def test_who_publishes_says_the_headers(compiled):
 
     assert told == [("a", job.id)]
     assert options(job) == {"headers": {"traced": True}}
+
+
+def test_zero_may_be_the_first_of_priorities(compiled):
+    (job,) = compiled(call("a", priority=3), defaults={"zero_first": True}).jobs
+
+    assert job.priority == -3
+
+
+@pytest.mark.parametrize(
+    ("attributes", "defaults", "runs_again"),
+    [
+        ({"acks_late": True}, {}, True),
+        ({"acks_late": True, "reject_on_worker_lost": True}, {}, True),
+        ({"acks_late": True, "reject_on_worker_lost": False}, {}, False),
+        ({"acks_late": True}, {"reject_on_worker_lost": False}, False),
+        ({"reject_on_worker_lost": True}, {}, False),  # it was acknowledged
+    ],
+)
+def test_a_call_whose_worker_dies_runs_again_as_its_task_says(
+    compiled, attributes, defaults, runs_again
+):
+    plan = compiled(call("late"), task("late", **attributes), defaults=defaults)
+
+    assert plan.jobs[0].acks_late is runs_again

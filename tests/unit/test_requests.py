@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 
 from dask_facade.events import Rules
 from dask_facade.exceptions import LedgerRefused, LedgerUnavailable
-from dask_facade.jobs import FORGET, PAUSE, REOPEN, RESUME, REVOKE, Written
+from dask_facade.jobs import FORGET, PAUSE, REOPEN, RESUME, REVOKE, Job, Written
 from dask_facade.ledger.memory import MemoryStore
 from dask_facade.ledger.memory_desk import MemoryDesk
 from dask_facade.messages import Edge, Hand, Held, Kill, Push, Wait
-from dask_facade.states import FAILURE, RETRY, REVOKED, SUCCESS
+from dask_facade.signals import task_revoked
+from dask_facade.states import FAILURE, RETRY, REVOKED, STARTED, SUCCESS
 from tests.unit.house import House, job, wait_for
+from tests.unit.stage import EPOCH
 
 
 @pytest.fixture
@@ -48,6 +51,37 @@ def is_done(house: House) -> None:
 
 
 # Revoke
+
+
+@pytest.mark.parametrize("taken_up", [True, False])
+def test_whoever_listens_hears_of_a_revocation(house: House, taken_up: bool) -> None:
+    heard = []
+
+    @task_revoked.connect
+    def receive(sender: Any, request: Any, **named: Any) -> None:
+        heard.append((sender, request.id, request.task, named["terminated"], named["expired"]))
+
+    house.submit(job("a", task="nobody.knows"))
+    if taken_up:
+        wait_for(lambda: "a" not in house.untaken(), "its being taken up")
+
+    house.ask(REVOKE, "a")
+    house.client().offers(house.submit(job("b", task="t", expires=time.time() - 1 - EPOCH)))
+
+    wait_for(lambda: len(heard) == 2, "the signals")
+    assert sorted(heard, key=lambda each: each[1]) == [
+        (None, "a", "nobody.knows", False, False),
+        (None, "b", "t", False, True),
+    ]
+
+
+def test_what_others_recorded_as_begun_stays_when_it_is_revoked(house: House) -> None:
+    house.store.record(Job("a", state=RETRY, said=STARTED))
+
+    house.ask(REVOKE, "a")
+
+    is_done(house)
+    assert (house.row("a").state, house.row("a").said) == (RETRY, STARTED)
 
 
 def test_a_job_that_waits_is_revoked_and_who_waits_is_told(house: House) -> None:

@@ -887,3 +887,49 @@ def test_the_end_of_a_long_chain_raises_what_its_first_step_raised(app, store):
 def failed(store, id):
     job = store.fetch([id])[id]
     return type(job)(id=id, state=FAILURE, result=dump_exception(Mine(id)))
+
+
+# Who is called when it ends
+
+
+def test_who_waits_is_called_once_its_end_is_known(app, leader):
+    result, called = A.delay(), []
+    result.then(called.append)
+    assert not result.ready()
+    leader.end(result.id, SUCCESS, 3)
+    assert called == []
+
+    assert result.ready()
+
+    assert called == [result]
+    result.then(called.append)
+    assert called == [result, result]
+
+
+def test_what_a_callback_raises_goes_to_its_other(app, leader):
+    result, errors = A.delay(), []
+
+    def raises(_):
+        raise Mine("in a callback")
+
+    result.then(raises, on_error=errors.append)
+    leader.end(result.id, SUCCESS, 3)
+
+    assert result.get() == 3
+    assert [str(error) for error in errors] == ["in a callback"]
+
+
+def test_what_followed_is_a_graph(app, leader, store):
+    parent = A.delay()
+    store.submit([new_job("child", parent_id=parent.id)], [], lambda created: None)
+    with pytest.raises(IncompleteStream):
+        parent.graph  # noqa: B018  # it is computed
+    for id in (parent.id, "child"):
+        leader.end(id, SUCCESS, 1)
+
+    graph = parent.graph
+
+    assert {one.id: [other.id for other in others] for one, others in graph.items()} == {
+        parent.id: ["child"],
+        "child": [],
+    }

@@ -157,7 +157,7 @@ def test_the_callback_of_a_group_gets_each_as_it_ends(app, leader):
     for each in reversed(results):
         leader.end(each.id, SUCCESS, each.id)
 
-    assert results.get(callback=lambda *args: got.append(args)) == []
+    assert results.get(callback=lambda *args: got.append(args)) is None
     assert sorted(got) == sorted((each.id, each.id) for each in results)
 
 
@@ -375,3 +375,57 @@ def test_a_group_survives_pickling(app):
     again = pickle.loads(pickle.dumps(results))
 
     assert (again, again.parent) == (results, results.parent)
+
+
+def test_who_waits_for_a_group_is_called_when_the_last_has_ended(app, leader):
+    results, called = group(A, B).delay(), []
+    results.then(called.append)
+    leader.end(results[0].id, SUCCESS, 1)
+    assert not results.ready()
+    assert called == []
+    leader.end(results[1].id, SUCCESS, 2)
+
+    assert results.ready()
+
+    assert called == [results]
+
+
+def test_a_member_that_is_added_counts_for_who_waits(app, leader):
+    first, second, called = A.delay(), B.delay(), []
+    results = ResultSet([first])
+    results.then(called.append)
+    results.add(second)
+    leader.end(first.id, SUCCESS, 1)
+    assert not results.ready()
+    assert called == []
+    leader.end(second.id, SUCCESS, 2)
+
+    assert results.ready()
+
+    assert called == [results]
+
+
+def test_members_with_ways_of_their_own_are_asked_one_by_one(app):
+    class Known(AsyncResult):
+        forgotten = False
+
+        def get(self, **options):
+            return self.id * 2
+
+        def forget(self):
+            self.forgotten = True
+
+    results = GroupResult("g", [Known("a"), GroupResult("h", [Known("b")])])
+
+    assert results.join(timeout=0) == ["aa", ["bb"]]
+    results.forget()
+    assert results[0].forgotten
+    assert results[1][0].forgotten
+
+
+def test_groups_of_different_parents_are_different(app):
+    one, other = (GroupResult("g", [AsyncResult("a")], AsyncResult(each)) for each in "xy")
+
+    assert one != other
+    other.parent = one.parent
+    assert one == other

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dask_facade.retry import Backoff, backoff_of, is_exhausted
+from dask_facade.retry import Backoff, is_exhausted
 
 
 @pytest.mark.parametrize(
@@ -35,15 +35,26 @@ def test_with_jitter_any_time_up_to_that_is_drawn():
 
 
 @pytest.mark.parametrize(
-    ("said", "factor"), [(True, 1), (1, 1), (0.5, 1), (3, 3), (2.9, 2), ("4", 4)]
+    ("said", "countdowns"),
+    [(True, [1, 2]), (1, [1, 2]), (0.5, [1, 2]), (2.9, [2, 4]), ("4", [4, 8]), (False, [None] * 2)],
 )
-def test_the_factor_is_in_whole_seconds(said, factor):
-    assert backoff_of(said, 600, jitter=False) == Backoff(factor, 600, jitter=False)
+def test_the_factor_is_in_whole_seconds(app, monkeypatch, said, countdowns):
+    asked = []
+    task = app.task(
+        name="retry.backing_off",
+        autoretry_for=(ValueError,),
+        retry_backoff=said,
+        retry_jitter=False,
+        max_retries=1,
+    )(lambda: int("x"))
+    retry = task.retry
+    monkeypatch.setattr(
+        task, "retry", lambda **said: asked.append(said.get("countdown")) or retry(**said)
+    )
 
+    task.apply()
 
-@pytest.mark.parametrize("said", [False, 0, None])
-def test_there_may_be_none(said):
-    assert backoff_of(said, 600, jitter=True) is None
+    assert asked == countdowns
 
 
 @pytest.mark.parametrize(

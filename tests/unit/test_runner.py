@@ -64,6 +64,7 @@ HELLO = Hello(
     worker="tcp://worker",
     queues=["q"],
     held=[],
+    rates=[],
 )
 
 

@@ -362,7 +362,7 @@ def test_the_arguments_of_one_that_cannot_be_pickled_are_told_in_short():
 
     assert back.exc_cls_name == "Locked"
     assert back.exc_args[0].startswith("<unlocked _thread.lock")
-    assert back.exc_args[1] == "'and words'"
+    assert back.exc_args[1] == "and words"
 
 
 def test_an_exception_is_kept_without_its_traceback_and_cause():
@@ -397,7 +397,7 @@ def test_the_wrapper_itself_survives():
 
     back = load_exception(dump_exception(wrapper))
 
-    assert str(back) == "module.Name(1)"
+    assert str(back) == "module.Name('1')"
 
 
 def test_a_value_where_an_exception_belongs_is_a_decode_error():

@@ -148,3 +148,19 @@ after_setup_task_logger beat_init
 @pytest.mark.parametrize("name", NAMES.split())
 def test_celerys_signals_are_there(name):
     assert getattr(signals, name).name == name
+
+
+def test_with_retry_a_receiver_is_called_until_it_raises_nothing(signal, monkeypatch, caplog):
+    heard, pauses = [], []
+    monkeypatch.setattr(signals.time, "sleep", pauses.append)
+
+    @signal.connect(retry=True)
+    def receive(**named):
+        heard.append(named["one"])
+        if len(heard) < 3:
+            raise KeyError(len(heard))
+        return "heard"
+
+    assert signal.send("me", one=1) == [(receive, "heard")]
+    assert (heard, pauses) == ([1, 1, 1], [2, 4])
+    assert "a receiver of happened raised" in caplog.text

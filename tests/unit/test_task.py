@@ -29,7 +29,7 @@ def test_a_task_looks_like_its_function(app):
     assert documented.__name__ == "documented"
     assert documented.__doc__ == "Say something."
     assert str(inspect.signature(documented)) == "(x: 'int') -> 'int'"
-    assert repr(documented) == "<task task.documented>"
+    assert repr(documented).startswith("<@task: task.documented of tests at 0x")
 
 
 def test_a_task_is_registered_under_its_name(app):

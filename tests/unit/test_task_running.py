@@ -31,6 +31,9 @@ class Channel:
     def update(self, state, meta, preview):
         self.updates.append((state, loads(meta), preview))
 
+    def is_aborted(self) -> bool:
+        return False
+
     def emit(self, value):
         self.emitted.append(value)
 
@@ -233,7 +236,10 @@ def test_arguments_that_the_function_does_not_take_are_a_type_error(app, running
     def strict(self, x):
         pass
 
-    with running(kwargs={}), pytest.raises(TypeError, match=r"strict\(x\)"):
+    with (
+        running(task="running.strict", kwargs={}),
+        pytest.raises(TypeError, match=r"strict\(x\)"),
+    ):
         strict.retry(args=(1, 2))
 
 
@@ -364,9 +370,27 @@ def test_a_task_tells_of_its_state(tried, running, channel):
     assert channel.updates == [("PROGRESS", {"done": 5}, "{'done': 5}"), (STARTED, 1, "1")]
 
 
-def test_a_task_tells_of_its_own_state_alone(tried, running):
-    with running(), pytest.raises(ValueError, match="'other'"):
-        tried.update_state("other", "PROGRESS")
+def test_a_task_with_a_backend_of_its_own_tells_that(app):
+    told = []
+
+    class Backend:
+        def store_result(self, task_id, result, state, request=None, **options):
+            told.append((task_id, result, state, request, options))
+
+    @app.task(name="running.backed", bind=True, backend=Backend())
+    def backed(self):
+        pass
+
+    backed.push_request(id="mine")
+    request = backed.request
+    backed.update_state(state="HALFWAY", meta={"at": 1}, more=2)
+    backed.update_state("other", "HALFWAY")
+    backed.pop_request()
+
+    assert told == [
+        ("mine", {"at": 1}, "HALFWAY", request, {"more": 2}),
+        ("other", None, "HALFWAY", request, {}),
+    ]
 
 
 def test_a_task_may_say_something(tried, running, channel):

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from dask_facade import current
 from dask_facade.cluster.connection import require_loopback
 from dask_facade.conf import Settings, get_settings
+from dask_facade.dispatcher.pruning import seconds_of
 from dask_facade.dispatcher.service import Dispatcher, Options
 from dask_facade.events import Rules
 from dask_facade.exceptions import DaskFacadeError, ImproperlyConfigured
@@ -54,6 +55,12 @@ class Command(BaseCommand):
             help="serve these queues alone, as in -Q fast,slow",
         )
         parser.add_argument(
+            "--no-beat",
+            action="store_false",
+            dest="beat",
+            help="leave the schedule (CELERY_BEAT_SCHEDULE, add_periodic_task) alone",
+        )
+        parser.add_argument(
             "--autoreload",
             action="store_true",
             help="start dispatcher and workers anew when code changes; for development",
@@ -64,6 +71,7 @@ class Command(BaseCommand):
         if options["verbosity"] and not logging.getLogger().handlers:
             logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
             logging.getLogger("dask_facade").setLevel(logging.INFO)
+            logging.getLogger("distributed").setLevel(logging.WARNING)  # as in its cluster
         try:
             dispatcher_options = _options(get_settings(), options)
             asyncio.run(self._run(dispatcher_options, reload=options["autoreload"]))
@@ -137,4 +145,6 @@ def _options(settings: Settings, given: dict[str, Any]) -> Options:
         inline_limit=settings.RESULT_INLINE_LIMIT,
         store_limit=settings.RESULT_STORE_LIMIT,
         rules=Rules(high_water=settings.HIGH_WATER, max_lost=settings.MAX_LOST),
+        result_expires=seconds_of(current.app().conf.result_expires),
+        app=current.app() if given["beat"] else None,
     )

@@ -1,0 +1,3 @@
+"""Celery's package of result backends: here results are in the ledger."""
+
+from __future__ import annotations

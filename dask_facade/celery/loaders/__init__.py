@@ -1,0 +1,3 @@
+"""Celery's package of loaders."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Celery's package of the worker."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What some projects need beside the core."""
+
+from __future__ import annotations

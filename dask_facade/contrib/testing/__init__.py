@@ -1,0 +1,3 @@
+"""Helpers for the tests of projects, under Celery's names."""
+
+from __future__ import annotations
