@@ -1,6 +1,7 @@
 # PYTHON=...      the Python (3.11 or newer) that .venv is made with
 # PYTEST_ARGS=... arguments for pytest, as in: make test PYTEST_ARGS="tests/unit -x"
 # ONCE=1          make demo runs through once and ends
+# SHARD=i/n    make conformance runs every n-th item, from the i-th; FILES='file file': of these alone
 # ONLY=keys PEERS=names ROUNDS=5 SHORT=1: what make bench measures, with whom, how often; SHORT=1
 #                 only sees that it works
 
@@ -8,7 +9,7 @@ VENV := .venv
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench conformance clean
 
 help:
 	@echo 'make demo [ONCE=1]          run the demo site: database, cluster, dispatcher, web server'
@@ -16,6 +17,8 @@ help:
 	@echo 'make lint                   run ruff and mypy'
 	@echo 'make bench [ONLY=keys] [PEERS=names] [ROUNDS=5] [SHORT=1]'
 	@echo '                            measure beside Celery and plain Dask; writes build/bench.json'
+	@echo 'make conformance [SHARD=i/n] [FILES=..]'
+	@echo '                            run tests of Celery itself on it; writes build/conformance.json'
 	@echo 'make clean                  remove what these commands have made'
 
 # Ctrl-C is how a demo ends: the trap lets the command clean up, and make has no error to report.
@@ -36,6 +39,10 @@ lint: $(VENV)/.installed-lint
 bench: $(VENV)/.installed-bench
 	@$(VENV)/bin/python -m tests.benchmarks --only '$(ONLY)' --peers '$(PEERS)' \
 		--rounds $(or $(ROUNDS),5) $(if $(filter-out 0,$(SHORT)),--short)
+
+# It needs a package index for Celery's source distribution, and Redis, which is started if need be.
+conformance: $(VENV)/bin/python
+	@$(VENV)/bin/python -m tests.conformance --shard '$(SHARD)' --files '$(FILES)'
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
