@@ -337,6 +337,21 @@ class AsyncResult(ResultBase):
         store = self.app.store
         return look(store, lambda: job_futures.future_of(store, self.id, timeout))
 
+    def dask(self, timeout: float | None = None) -> Any:
+        """Wait for the job and return its result as a Dask collection, which is not computed.
+
+        That is the collection that the task returned, over what the cluster keeps of it, or a
+        Delayed of its value. Raises what `get` does, and ResultLost.
+        """
+        job = self._job()
+        if not job.ready:
+            (found,) = ended(self.app, [self.id], self._patience(timeout, None))
+            job = self._accept(found)
+        if job.state in PROPAGATE_STATES:
+            raise self._error(job)
+        store = self.app.store
+        return look(store, lambda: job_futures.collection_of(store, job))
+
     def said(self, timeout: float | None = None) -> Iterator[Any]:
         """Yield what the task says with ``self.emit(...)`` until it ends, for *timeout* seconds."""
         return job_futures.said(self.app.store, self.id, timeout)

@@ -9,11 +9,11 @@ from typing import Any
 
 from dask_facade.control import ask, say
 from dask_facade.exceptions import TaskRevokedError
+from dask_facade.group_result import from_tree, tree_of
 from dask_facade.jobs import END, REVOKE, Job
 from dask_facade.reading import message_of
 from dask_facade.registry import tasks
 from dask_facade.result import AsyncResult, GroupResult, ResultSet
-from dask_facade.result_set import from_tree, tree_of
 from dask_facade.serialization import dump_exception, dumps, preview, preview_arguments, storable
 from dask_facade.states import (
     EXCEPTION_STATES,

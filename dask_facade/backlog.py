@@ -7,6 +7,19 @@ from collections.abc import Collection
 from dask_facade.heap import Heap
 from dask_facade.messages import Call
 
+OWN = "own:"
+"""Begins the name of a queue of which only those runners take calls that name it."""
+
+
+def is_own(queue: str) -> bool:
+    """Tell whether runners that take calls of every queue leave this one alone."""
+    return queue.startswith(OWN)
+
+
+def serves(queues: Collection[str], queue: str) -> bool:
+    """Tell whether a runner that names *queues* (none: every queue) takes calls of *queue*."""
+    return queue in queues if queues else not is_own(queue)
+
 
 def order_of(call: Call) -> tuple[int, float]:
     """Return what is smaller for a call that goes first: of a larger priority, or an older one."""
@@ -50,6 +63,14 @@ class Backlog:
         heap = self._heaps.get(queue)
         return 0 if heap is None else len(heap)
 
+    def waiting(self, queues: Collection[str]) -> int:
+        """Return how many calls are here for runners that name *queues*, paused ones left out."""
+        return sum(
+            len(heap)
+            for queue, heap in self._heaps.items()
+            if serves(queues, queue) and queue not in self.paused
+        )
+
     def push(self, call: Call) -> None:
         """Add a call; its id must be new here."""
         heap = self._heaps.get(call.queue)
@@ -63,11 +84,10 @@ class Backlog:
     def next_queue(self, queues: Collection[str]) -> str | None:
         """Return the queue whose turn it is among *queues* (none named: all), or None."""
         if len(self._heaps) == 1 and not (queues or self.paused):
-            return next(iter(self._heaps))
+            (queue,) = self._heaps
+            return None if is_own(queue) else queue
         served = [
-            queue
-            for queue in self._heaps
-            if (not queues or queue in queues) and queue not in self.paused
+            queue for queue in self._heaps if serves(queues, queue) and queue not in self.paused
         ]
         if len(served) == 1:
             return served[0]

@@ -7,7 +7,7 @@ the ledger has written it, and comes back as `Wrote`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +29,7 @@ from dask_facade.events import (
     Paused,
     Placed,
     Refuse,
+    Retire,
     Revoke,
     Rules,
     RunnerUp,
@@ -135,6 +136,14 @@ class Broker:
         held = () if known is None else known.held.values()
         return [(entry.call, entry.begun) for entry in held]
 
+    def waiting(self, queues: Collection[str]) -> int:
+        """Return how many calls are ready that runners would take which name *queues*."""
+        return self._roster.ready.calls.waiting(queues)
+
+    def idle(self) -> dict[str, int]:
+        """Return the runners that have nothing to run, with how many calls each has ever taken."""
+        return {each.id: each.taken for each in self._fleet.runners.values() if each.is_idle}
+
     def due(self) -> list[Call]:
         """Return the calls that wait here for their time."""
         return list(self._roster.ready.due())
@@ -187,6 +196,8 @@ class Broker:
                 roster.look_for_stamps()
             case LookedUp(peer, outcomes, unknown):
                 self._tell_ends(peer, outcomes, unknown)
+            case Retire(runners):
+                doubts.retire(runners)
             case Drain():
                 doubts.drain()
         roster.pop_over()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from dask_facade.masking import masked_setting
@@ -28,6 +27,9 @@ def bugreport(app: Any) -> str:
 
 
 def _version(name: str) -> str:
+    # It is asked for seldom, and loads csv, email and zipfile.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:

@@ -33,6 +33,7 @@ def register_checks() -> None:
     register(check_ledger_database, TAG)
     register(check_routers, TAG)
     register(check_addresses, TAG)
+    register(check_cluster, TAG)
     register(check_deployment, TAG, deploy=True)
 
 
@@ -101,6 +102,29 @@ def check_addresses(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
         for name, address in addresses.items()
         if (problem := _beyond(address, f"DASK_FACADE[{name!r}]"))
     ]
+
+
+def check_cluster(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Find a kind of cluster that is not there."""
+    settings = _settings()
+    if settings is None or settings.CLUSTER is None:
+        return []
+    # Its module loads Dask, of which a site with a local cluster has no need here.
+    from dask_facade.cluster.deployed import kind_of
+
+    try:
+        kind_of(settings.CLUSTER["class"])
+    except ImproperlyConfigured as error:
+        return [
+            Error(
+                f"DASK_FACADE['CLUSTER']: {error}",
+                hint='Let "class" be the dotted path of a class of clusters, such as '
+                '"distributed.LocalCluster" or "dask_jobqueue.SLURMCluster", and install its '
+                "package where the dispatcher runs.",
+                id="dask_facade.E012",
+            )
+        ]
+    return []
 
 
 def _beyond(address: str, setting: str) -> str:

@@ -37,6 +37,8 @@ HOMES: Mapping[str, str] = {
     "celery.canvas": "dask_facade.canvas",
     "celery.contrib": "dask_facade.contrib",
     "celery.contrib.abortable": "dask_facade.contrib.abortable",
+    "celery.contrib.django": "dask_facade.contrib.django",
+    "celery.contrib.django.task": "dask_facade.contrib.django.task",
     "celery.contrib.pytest": "dask_facade.contrib.pytest",
     "celery.contrib.testing": "dask_facade.contrib.testing",
     "celery.contrib.testing.app": "dask_facade.contrib.testing.app",
@@ -106,15 +108,16 @@ def _alias(name: str, home: str) -> ModuleSpec | None:
 def install_as_celery() -> None:
     """Let ``import celery``, and its submodules, mean this package from now on.
 
-    To be called before anything imports Celery: at the top of the settings module, say. Dask's
-    workers do the same when they start. Called twice it does nothing more. Raises
-    ImproperlyConfigured where the real Celery was imported already.
+    To be called before anything imports Celery: first of all in the project's package, say, above
+    the import of its app. Dask's workers do the same when they start. Called twice it does nothing
+    more. Raises ImproperlyConfigured where the real Celery was imported already.
     """
     found = sys.modules.get("celery")
     if found is not None and found.__name__ != HOME:
         raise ImproperlyConfigured(
             f"celery was imported already, from {getattr(found, '__file__', None)}: call "
-            "install_as_celery() before anything imports it, say at the top of the settings module"
+            "install_as_celery() before anything imports it, say in the first lines of the "
+            "project's package (proj/__init__.py), above `from .celery import app`"
         )
     if not any(isinstance(each, CeleryFinder) for each in sys.meta_path):
         sys.meta_path.insert(0, CeleryFinder())

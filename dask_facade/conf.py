@@ -21,6 +21,8 @@ class Settings:
     LEDGER_DATABASE: str = "default"  # the database of the jobs' table, by its alias
     SCHEDULER_ADDRESS: str | None = None  # of a Dask scheduler to join; None: a local cluster
     WORKERS: int = 2  # processes of the local cluster
+    CLUSTER: Mapping[str, Any] | None = None  # another kind: {"class": ..., "kwargs", "adapt"}
+    LINGER: float = 60.0  # that a runner may idle on a cluster that adapts
     DISPATCHER_HOST: str = "127.0.0.1"  # where the dispatcher listens
     DISPATCHER_PORT: int = 0  # 0: any free port; the ledger tells the others which
     ADVERTISE_ADDRESS: str | None = None  # "host:port" as others reach it, if that differs
@@ -42,16 +44,22 @@ class Settings:
                     f"DASK_FACADE has no setting {name!r}{meant(str(name), known)}"
                 )
             default = known[name].default
-            fits = isinstance(value, _accepted(default)) and not (
+            accepted = _accepted(name, default)
+            fits = isinstance(value, accepted) and not (
                 isinstance(value, bool) and not isinstance(default, bool)
             )
             if not fits:
                 raise ImproperlyConfigured(
-                    f"DASK_FACADE[{name!r}] is {value!r}, which is no {_kind(default)}"
+                    f"DASK_FACADE[{name!r}] is {value!r}, which is no {_kind(name, default)}"
                 )
             if name in _RULES and not _RULES[name][0](value):
                 raise ImproperlyConfigured(f"DASK_FACADE[{name!r}] must be {_RULES[name][1]}")
         read = cls(**values)
+        if read.CLUSTER is not None and read.SCHEDULER_ADDRESS is not None:
+            raise ImproperlyConfigured(
+                "DASK_FACADE has both 'CLUSTER', which is started, and 'SCHEDULER_ADDRESS', which "
+                "is joined: leave one of them out"
+            )
         if read.RESULT_INLINE_LIMIT > read.RESULT_STORE_LIMIT:
             raise ImproperlyConfigured(
                 f"DASK_FACADE['RESULT_INLINE_LIMIT'] is {read.RESULT_INLINE_LIMIT:,}: it must be "
@@ -91,6 +99,11 @@ _RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
         lambda value: value is None or _ADDRESS.fullmatch(value),
         'as in "host:8700"',
     ),
+    "CLUSTER": (
+        lambda value: value is None or _is_cluster(value),
+        '{"class": "a.dotted.Path"}, with "kwargs" and "adapt" if need be, which are dicts',
+    ),
+    "LINGER": (lambda value: 0 <= value < math.inf, "0 seconds or more"),
     "LEASE": (lambda value: 5 <= value < math.inf, "5 seconds or more"),
     "SEND_GRACE": (lambda value: 0 <= value < math.inf, "0 seconds or more"),
     "HIGH_WATER": (lambda value: value >= 1, "1 or more"),
@@ -101,11 +114,26 @@ _RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
 """What a value must be beside its type, and how that is said."""
 
 
-def _accepted(default: Any) -> tuple[type, ...]:
+def _is_cluster(value: Mapping[str, Any]) -> bool:
+    """Tell whether *value* may be CLUSTER; whether there is such a class is another question."""
+    match value:
+        case {"class": str(), **others} if others.keys() <= {"kwargs", "adapt"}:
+            return all(
+                isinstance(each, Mapping) and all(isinstance(name, str) for name in each)
+                for each in others.values()
+            )
+    return False
+
+
+def _accepted(name: str, default: Any) -> tuple[type, ...]:
+    if name == "CLUSTER":
+        return (Mapping, type(None))
     if default is None:
         return (str, type(None))
     return (int, float) if isinstance(default, float) else (type(default),)
 
 
-def _kind(default: Any) -> str:
+def _kind(name: str, default: Any) -> str:
+    if name == "CLUSTER":
+        return "dict"
     return "string" if default is None else type(default).__name__

@@ -11,10 +11,11 @@ from typing import Any
 
 from dask_facade.exceptions import DispatcherAway, PayloadTooLarge
 from dask_facade.inspecting import Inspect, flatten_reply
-from dask_facade.jobs import PAUSE, RESUME, REVOKE, SAY
+from dask_facade.jobs import PAUSE, RESUME, REVOKE, REVOKE_STAMPED, SAY
 from dask_facade.loops import outside
 from dask_facade.messages import Ask
 from dask_facade.serialization import dumps, preview
+from dask_facade.withdrawals import listed
 
 __all__ = ("Control", "Inspect", "flatten_reply")
 
@@ -102,7 +103,7 @@ class Control:
 
     def revoke_by_stamped_headers(
         self,
-        headers: Mapping[str, Any],
+        headers: Mapping[str, Any] | Sequence[str],
         destination: Any = None,
         terminate: bool = False,
         signal: Any = None,
@@ -110,8 +111,14 @@ class Control:
     ) -> Any:
         """Ask that no call begins that was stamped with one of these values.
 
-        With *terminate* calls are ended that run already. It holds until another dispatcher leads.
+        Part of the caller's transaction; kept in mind for a day. *headers* may also be a list of
+        "name=value". With *terminate* calls are ended that run already.
         """
+        if not isinstance(headers, Mapping):
+            headers = dict(each.split("=", 1) for each in headers)
+        for name, values in headers.items():
+            said = json.loads(json.dumps(listed(values), default=_plain))
+            ask(self._app, REVOKE_STAMPED, [name], values=said)
         arguments = {"headers": headers, "terminate": terminate}
         wants_reply = options.pop("reply", False)
         replies = self.broadcast(STAMPS, arguments, destination=destination, reply=True, **options)

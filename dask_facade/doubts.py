@@ -54,6 +54,13 @@ class Doubts:
         if runner.up:
             self._roster.say(runner.id, Leave())
 
+    def retire(self, ids: Iterable[str]) -> None:
+        """Let runners go that have nothing to run."""
+        for id in ids:
+            runner = self._fleet.runners.get(id)
+            if runner is not None and runner.is_idle:
+                self._retire(runner)
+
     def drain(self) -> None:
         """Let all runners go, those too that come later."""
         self._fleet.draining = True

@@ -16,7 +16,8 @@ from typing import Any
 from dask_facade.exceptions import Reject
 from dask_facade.ledger.ends import errbacks_of, failure_of
 from dask_facade.ledger.store import calls_of
-from dask_facade.messages import Again, Edge, NewJob, Outcome, Shape, unpack_again
+from dask_facade.messages import Again, Edge, NewJob, Outcome, Shape
+from dask_facade.packing import unpack_again
 from dask_facade.plan import Plan
 from dask_facade.registry import tasks
 from dask_facade.serialization import NONE, dumps, load_exception, loads

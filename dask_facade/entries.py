@@ -134,7 +134,7 @@ class LedgerEntry(ScheduleEntry):
     def __init__(self, *args: Any, missed: str = ONCE, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if missed not in (ONCE, SKIP):
-            raise ValueError(f"entry {self.name!r}: missed is {ONCE!r} or {SKIP!r}, not {missed!r}")
+            raise ValueError(f"missed is {ONCE!r} or {SKIP!r}, not {missed!r}")
         self.missed = missed
 
 

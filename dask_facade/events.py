@@ -128,6 +128,12 @@ class LookedUp(NamedTuple):
     unknown: Sequence[str]
 
 
+class Retire(NamedTuple):
+    """These runners are needed no longer, unless they have something to run."""
+
+    runners: Collection[str]
+
+
 class Drain(NamedTuple):
     """Hand out nothing more, and let the runners go."""
 
@@ -149,6 +155,7 @@ Event = (
     | Limited
     | Stamped
     | LookedUp
+    | Retire
     | Drain
 )
 

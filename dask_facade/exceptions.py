@@ -211,6 +211,10 @@ class MaxRetriesExceededError(TaskError):
         self.task_kwargs = {} if task_kwargs is None else task_kwargs
 
 
+class DaskJobException(DaskFacadeError):
+    """A named job cannot do what it was asked to, or its scheduler does not answer."""
+
+
 class ResultLost(TaskError):
     """The result was kept on the cluster alone, and is gone; or a future that a job needed is."""
 

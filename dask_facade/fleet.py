@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator
 
+from dask_facade.backlog import serves
 from dask_facade.events import Rules
 from dask_facade.messages import Call
 from dask_facade.ready import Ready
@@ -111,7 +112,7 @@ class Fleet:
             for each in self.runners.values()
             if each.worker == call.near
             and each.takes_calls
-            and (not each.queues or call.queue in each.queues)
+            and serves(each.queues, call.queue)
             and each.has_room(0.0, self._rules)
         ]
         return min(beside, key=lambda each: each.load, default=None)

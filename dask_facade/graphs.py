@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask_facade import current
 from dask_facade.exceptions import ResultLost
@@ -56,41 +57,80 @@ def _is_future_type(kind: type) -> bool:
     return future is not None and issubclass(kind, future)
 
 
+class Graph(NamedTuple):
+    """A graph that is to become the job *id*. Without *name* it is called what Dask calls it."""
+
+    id: str
+    value: Any
+    name: str = ""
+    again: bool = False  # what the cluster knows to have failed of it is to run again
+
+
 def submit(
     app: Any, value: Any, *, name: str = "", owner: str = "", task_id: str | None = None
 ) -> str:
-    """Make a graph a job and return its id; part of the caller's transaction.
+    """Make a graph a job and return its id; see `submit_all`."""
+    graph = Graph(new_id() if task_id is None else task_id, value, name)
+    submit_all(app, [graph], owner=owner)
+    return graph.id
 
-    Its row is written first. Once that is committed the graph is computed on the cluster, or the
-    future that was given is taken as it is, and its name is known there before this returns.
-    Raises ClusterUnavailable or ResultLost before anything is written.
+
+def submit_all(
+    app: Any, graphs: Sequence[Graph], *, owner: str = "", ignore_result: bool = False
+) -> None:
+    """Make graphs jobs; part of the caller's transaction.
+
+    Their rows are written first. Once those are committed the graphs are computed on the cluster
+    together, so that what they share is computed once, or the futures that were given are taken as
+    they are, and their names are known there before this returns. With *ignore_result* nobody keeps
+    what they come to. Raises ClusterUnavailable or ResultLost before anything is written.
     """
     from dask_facade.cluster.connection import reaching
-    from dask_facade.cluster.futures import GRAPH
 
-    request = current.job()
-    channel = request.channel
+    channel = current.job().channel
     client = _client(app, channel)
-    job_id = new_id() if task_id is None else task_id
-    key = value.key if _is_future_type(type(value)) else (GRAPH, job_id)
     with reaching(client):
-        if _is_future_type(type(value)):
-            _require_known(client, value)
-    job = NewJob(
-        id=job_id,
-        task=storable(name or _name_of(value)),
-        queue=app.conf.task_default_queue,
-        priority=app.conf.task_default_priority or 0,
-        payload=dump_reference(job_id, repr(key), "", 0),
-        preview=preview(value),
+        for graph in graphs:
+            if _is_future_type(type(graph.value)):
+                _require_known(client, graph.value)
+    jobs = [_job_of(app.conf, each, owner, ignore_result) for each in graphs]
+
+    def committed(created: float) -> None:
+        _begin(client, graphs)
+        app.client.offer(calls_of(jobs, created, ()))
+
+    if channel is None:
+        app.store.submit(jobs, [], committed)
+        return
+
+    def spawn() -> None:
+        channel.spawn(jobs, [])
+        _begin(client, graphs)
+
+    if current.has_site():
+        current.site().store.on_commit(spawn)
+    else:
+        spawn()
+
+
+def _job_of(conf: Any, graph: Graph, owner: str, ignore_result: bool) -> NewJob:
+    """Return the row of a graph that is submitted here."""
+    request = current.job()
+    return NewJob(
+        id=graph.id,
+        task=storable(graph.name or _name_of(graph.value)),
+        queue=conf.task_default_queue,
+        priority=conf.task_default_priority or 0,
+        payload=dump_reference(graph.id, repr(key_of(graph)), "", 0),
+        preview=preview(graph.value),
         due=None,
         expires=None,
         delay=0.0,
         acks_late=False,
-        ignore_result=False,
+        ignore_result=ignore_result,
         graph=True,
         owner=owner or request.owner,
-        root_id=request.root_id or job_id,
+        root_id=request.root_id or graph.id,
         parent_id=request.id,
         group_id=None,
         shape=Shape.NOTHING,
@@ -98,58 +138,69 @@ def submit(
         errbacks=b"",
     )
 
-    def committed(created: float) -> None:
-        _begin(client, job_id, value)
-        app.client.offer(calls_of([job], created, ()))
 
-    if channel is None:
-        app.store.submit([job], [], committed)
-        return job_id
+def key_of(graph: Graph) -> Any:
+    """Return the key of the future that tells how a graph ends."""
+    from dask_facade.cluster.futures import GRAPH
 
-    def spawn() -> None:
-        channel.spawn([job], [])
-        _begin(client, job_id, value)
-
-    if current.has_site():
-        current.site().store.on_commit(spawn)
-    else:
-        spawn()
-    return job_id
+    return graph.value.key if _is_future_type(type(graph.value)) else (GRAPH, graph.id)
 
 
-def _begin(client: Client, job_id: str, value: Any) -> None:
-    """Compute *value*, or take the future that it is, and name it."""
+def _begin(client: Client, graphs: Sequence[Graph]) -> None:
+    """Compute graphs, or take the futures that they are, and name them."""
     from dask_facade.cluster import futures
     from dask_facade.cluster.connection import reaching
 
+    given = [each for each in graphs if _is_future_type(type(each.value))]
+    others = [each for each in graphs if not _is_future_type(type(each.value))]
     with reaching(client):
-        future = value if _is_future_type(type(value)) else _computed(client, job_id, value)
-        futures.name(client, job_id, future)
-        if future is not value:
+        computed = _computed(client, others)
+        all_futures = [each.value for each in given] + computed
+        for graph, future in zip([*given, *others], all_futures, strict=True):
+            futures.name(client, graph.id, future)
+            if graph.again:
+                futures.retry(client, future)
+        for future in computed:
             future.release()
 
 
-def _computed(client: Client, job_id: str, value: Any) -> Future[Any]:
-    """Return the future of *value*, under a key that only this job has.
+def _computed(client: Client, graphs: Sequence[Graph]) -> list[Future[Any]]:
+    """Return the futures of graphs, under keys that only these jobs have.
 
     So two jobs may compute one graph, and one of them be revoked.
     """
     from dask_facade.cluster.followers import same
-    from dask_facade.cluster.futures import GRAPH
 
+    parts = iter(client.compute([part for graph in graphs for part in _parts(graph.value)]))
+    return [
+        client.submit(same, _put_together(graph.value, parts), key=key_of(graph), pure=False)
+        for graph in graphs
+    ]
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return what is computed of a graph: its members, where it is a list or dict of such."""
     if isinstance(value, list | tuple):
-        whole: Any = client.compute(list(value))
-    elif isinstance(value, dict):
-        whole = dict(zip(value, client.compute(list(value.values())), strict=True))
-    else:
-        whole = client.compute(value)
-    return client.submit(same, whole, key=(GRAPH, job_id), pure=False)
+        return list(value)
+    return list(value.values()) if isinstance(value, dict) else [value]
+
+
+def _put_together(value: Any, parts: Iterator[Any]) -> Any:
+    """Return a graph with the next of *parts* in place of its own, as many as `_parts` has."""
+    if isinstance(value, list | tuple):
+        return [next(parts) for _ in value]
+    return {key: next(parts) for key in value} if isinstance(value, dict) else next(parts)
 
 
 def _require_known(client: Client, future: Future[Any]) -> None:
     """Wait until the scheduler knows a future that was given; raise ResultLost if it never does."""
-    from dask_facade.cluster.futures import statuses
+    from dask_facade.cluster.futures import rpc, statuses
 
+    if scheduler_of(future.client) != scheduler_of(client):
+        raise ResultLost(
+            f"{future!r} is of another scheduler than the dispatcher works with, which is at "
+            f"{rpc(client).address}"
+        )
     deadline = time.monotonic() + KNOWN_WITHIN
     while future.status not in ("cancelled", "lost"):
         if statuses(client, [future.key])[future.key] is not None:
@@ -158,6 +209,11 @@ def _require_known(client: Client, future: Future[Any]) -> None:
             raise ResultLost(f"the cluster of the dispatcher does not know {future!r}")
         time.sleep(LOOK_EVERY)
     raise ResultLost(f"{future!r} is {future.status}: nothing is left to follow")
+
+
+def scheduler_of(client: Client) -> Any:
+    """Return what no other scheduler has, whatever the address by which it is reached."""
+    return client._scheduler_identity.get("id")
 
 
 def _name_of(value: Any) -> str:

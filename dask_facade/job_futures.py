@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dask_facade.exceptions import ClusterUnavailable, JobNotFound, ResultLost
@@ -47,8 +48,9 @@ def future_of(store: JobStore, job_id: str, timeout: float | None = None) -> Fut
     From then on ``Variable("job:<id>")`` names it, too. *timeout* is how long a graph or a kept
     result may take to be named. Raises JobNotFound, ResultLost, ClusterUnavailable.
     """
-    from dask_facade.cluster import followers, futures
+    from dask_facade.cluster import followers, futures, remote
     from dask_facade.cluster.connection import reaching
+    from dask_facade.worker.data import key_of
 
     job = _job(store, job_id)
     client, lease = connected(store)
@@ -56,7 +58,8 @@ def future_of(store: JobStore, job_id: str, timeout: float | None = None) -> Fut
     with reaching(client):
         if job.graph and not _is_stored(job):
             return futures.named(client, job_id, patience)
-        if job.key or any(futures.statuses(client, futures.keys_of(job_id)).values()):
+        is_named = bool(job.key) and not remote.is_published(key_of(job.key))
+        if is_named or any(futures.statuses(client, futures.keys_of(job_id)).values()):
             try:
                 return futures.named(client, job_id, patience)
             except ResultLost:
@@ -86,15 +89,57 @@ def _name_what_was_kept(client: Client, job_id: str, future: Future[Any]) -> Non
 
 
 def result_of(store: JobStore, job: Job) -> Any:
-    """Return a result that is on the cluster alone; raise ResultLost where it is gone."""
-    from dask_facade.cluster import futures
+    """Return a result that is on the cluster alone; raise ResultLost where it is gone.
+
+    Collections are computed; futures and actors are returned as such.
+    """
+    from concurrent.futures import CancelledError
+
+    from dask_facade.cluster import futures, remote
+    from dask_facade.cluster.connection import serve_as_default
+    from dask_facade.worker.data import key_of
+
+    with _needed(store, job) as client:
+        if remote.is_published(key_of(job.key)):
+            serve_as_default(client)  # what is returned may be futures of actors
+            try:
+                return remote.computed(client, remote.published(client, job.id))
+            except CancelledError as error:
+                raise ResultLost(f"what job {job.id!r} returned is lost") from error
+        future = futures.named(client, job.id, futures.NAME_TIMEOUT)
+        if remote.is_returned(key_of(job.key)):
+            serve_as_default(client)
+            return future
+        return remote.bound(client, _gathered(future))
+
+
+def collection_of(store: JobStore, job: Job) -> Any:
+    """Return the result of a job that ended well as a Dask collection, which is not computed.
+
+    That is the one that it returned, else a Delayed of its value. Raises ResultLost.
+    """
+    from dask.delayed import delayed
+
+    from dask_facade.cluster import remote
+    from dask_facade.cluster.connection import serve_as_default
+    from dask_facade.worker.data import key_of
+
+    with _needed(store, job) as client:
+        serve_as_default(client)  # or its own `compute` would not know where its data are
+        if remote.is_published(key_of(job.key)):
+            return remote.published(client, job.id)
+        return delayed(future_of(store, job.id))
+
+
+@contextmanager
+def _needed(store: JobStore, job: Job) -> Iterator[Client]:
+    """Yield the client of the cluster, without which the result of *job* is lost."""
     from dask_facade.cluster.connection import reaching
 
     try:
         client, _ = connected(store)
         with reaching(client):
-            future = futures.named(client, job.id, futures.NAME_TIMEOUT)
-            return _gathered(future)
+            yield client
     except ClusterUnavailable as error:
         raise ResultLost(
             f"the result of job {job.id!r} was kept on the cluster alone: {error}"

@@ -111,6 +111,7 @@ REVOKE = "revoke"  # a job; {"terminate": bool}
 REOPEN = "retry"  # a job that failed or was revoked, with what failed because of it
 FORGET = "forget"  # a job that has ended
 ABORT = "abort"  # a job that has not ended; its task ends it, if it likes
+REVOKE_STAMPED = "revoke_stamped"  # calls with a stamp of this name; {"values": list}
 END = "end"  # likewise; {"state", "result": base64, "preview", "traceback"}
 SAY = "say"  # a job that has not ended; {"state": str, "meta": base64, "preview": str}
 PAUSE = "pause"  # a queue

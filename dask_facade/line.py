@@ -27,9 +27,8 @@ from dask_facade.messages import (
     Refusal,
     Report,
     Welcome,
-    pack,
-    unpack,
 )
+from dask_facade.packing import pack, unpack
 
 logger = logging.getLogger(__name__)
 

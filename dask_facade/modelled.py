@@ -34,7 +34,7 @@ class Models:
             self._model: Any = importlib.import_module("pydantic").BaseModel
         except ModuleNotFoundError as error:
             raise ImproperlyConfigured(
-                "pydantic=True needs pydantic: install it, or dask-facade[pydantic]"
+                "pydantic=True needs pydantic: pip install 'dask_facade[pydantic]'"
             ) from error
         self._app = app
         self._context = dict(context or {})

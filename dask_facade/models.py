@@ -8,7 +8,21 @@ from django.db.models import Q
 from django.utils import timezone
 
 from dask_facade.messages import Shape
+from dask_facade.named.models import DaskJob, DaskScheduler, JobShare
 from dask_facade.states import ALL_STATES, IN_FLIGHT_STATES, PENDING, WAITING_STATES
+
+__all__ = [
+    "DaskJob",
+    "DaskScheduler",
+    "Edge",
+    "Group",
+    "Job",
+    "JobShare",
+    "Lease",
+    "Queue",
+    "Request",
+    "Schedule",
+]
 
 ID_LENGTH = 255
 """Characters of a job's id, at most."""
@@ -159,6 +173,7 @@ class Request(models.Model):
     class Meta:
         verbose_name = "request"
         verbose_name_plural = "requests"
+        indexes = [models.Index(fields=["job_id"], name="dask_facade_request_job")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.job_id}"

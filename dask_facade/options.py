@@ -187,7 +187,7 @@ def merged(outer: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any
         return outer or own
     merged = {**outer, **own}
     for name in ("link", "link_error"):
-        if outer.get(name) and own.get(name):
+        if outer.get(name) and name in own:
             merged[name] = [*as_list(own[name]), *as_list(outer[name])]
     return merged
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from dask_facade.async_result import AsyncResult
 from dask_facade.eager_result import EagerResult
+from dask_facade.group_result import GroupResult
 from dask_facade.result_base import ResultBase
-from dask_facade.result_set import GroupResult, ResultSet
+from dask_facade.result_set import ResultSet
 from dask_facade.waiting import (
     allow_join_result,
     assert_will_not_block,

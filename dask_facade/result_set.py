@@ -1,15 +1,15 @@
-"""The results of several jobs: sets that somebody puts together, and groups."""
+"""The results of several jobs, as a set that somebody puts together."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing, closing, suppress
 from typing import Any
 
-from dask_facade import current, job_futures, loops
-from dask_facade.jobs import Job
+from dask_facade import current, loops
+from dask_facade.open_members import OpenMembers
 from dask_facade.result_base import Leaf, ResultBase, fetch_all
 from dask_facade.states import FAILURE, READY_STATES, SUCCESS
 from dask_facade.waiting import Patience, aended, assert_will_not_block, ended, look
@@ -43,7 +43,7 @@ class ResultSet(ResultBase):
         return self.results[index]
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: [{_shown(self.results)}]>"
+        return f"<{type(self).__name__}: [{shown(self.results)}]>"
 
     @property
     def app(self) -> Any:
@@ -275,7 +275,7 @@ class ResultSet(ResultBase):
         if disable_sync_subtasks:
             assert_will_not_block()
         store = self.app.store
-        open_members = _OpenMembers(self.results)
+        open_members = OpenMembers(self.results)
         error = self._failure(propagate)
         if error is None:
             patience = self._patience(timeout, interval)
@@ -323,7 +323,7 @@ class ResultSet(ResultBase):
 
     def _arrivals(self, patience: Patience, propagate: bool) -> Iterator[Any]:
         """Yield members as they are complete; raise the first failure that is heard of."""
-        open_members = _OpenMembers(self.results)
+        open_members = OpenMembers(self.results)
         error = self._failure(propagate)
         if error is None:
             yield from open_members.complete()
@@ -362,110 +362,8 @@ class ResultSet(ResultBase):
         return [member._gathered() for member in self.results]
 
 
-class GroupResult(ResultSet):
-    """The results of a group, in the order of its members."""
-
-    def __init__(
-        self,
-        id: str | None = None,
-        results: Iterable[ResultBase] | None = None,
-        parent: ResultBase | None = None,
-        *,
-        app: Any = None,
-    ) -> None:
-        super().__init__(results, app, parent=parent)
-        self.id = id
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, GroupResult):
-            mine = (self.id, self.results, self.parent)
-            return (other.id, other.results, other.parent) == mine
-        return other == self.id if isinstance(other, str) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __bool__(self) -> bool:
-        return bool(self.id or self.results)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self.id} [{_shown(self.results)}]>"
-
-    def __str__(self) -> str:
-        return str(self.id)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.id, self.results, self.parent)
-
-    def save(self, backend: Any = None) -> None:
-        """Keep the group's shape in the ledger, for `restore`."""
-        (backend or self.app.backend).save_group(self.id, self)
-
-    def delete(self, backend: Any = None) -> None:
-        """Forget what `save` kept; the jobs stay."""
-        (backend or self.app.backend).delete_group(self.id)
-
-    @classmethod
-    def restore(cls, id: str, backend: Any = None, app: Any = None) -> GroupResult | None:
-        """Return the group of this id, saved or submitted; None where nobody knows it."""
-        found = (backend or (app or current.app()).backend).restore_group(id)
-        if found is None:
-            return None
-        return cls(id, found.results, app=app or found.app)
-
-    def as_completed(self) -> Iterator[Any]:
-        """Yield Dask futures of the group's jobs as these end, from ``Queue("group:<id>")``."""
-        ids = [leaf.id for leaf in self._leaves()]
-        return job_futures.as_completed(self.app.store, self.id or "", ids)
-
-    def as_tuple(self) -> tuple[Any, Any]:
-        """Return what `result_from_tuple` takes."""
-        parent = None if self.parent is None else self.parent.as_tuple()
-        return (self.id, parent), [member.as_tuple() for member in self.results]
-
-    def _counted(self) -> Counter[str]:
-        if self._changed or self._thens or self.id is None:
-            return Counter()
-        store = self.app.store
-        return Counter(look(store, lambda: store.count_states(self.id)))
-
-
-class _OpenMembers:
-    """Which members of a set have jobs that are not known to have ended."""
-
-    def __init__(self, members: Sequence[Any]) -> None:
-        self._members = members
-        self._open = [0] * len(members)
-        self._places: dict[str, list[tuple[Leaf, int]]] = {}
-        for place, member in enumerate(members):
-            for leaf in member._leaves():
-                if not (leaf.ignored or leaf._known_state() in READY_STATES):
-                    self._open[place] += 1
-                    self._places.setdefault(leaf.id, []).append((leaf, place))
-        self.ids = list(self._places)
-
-    def complete(self) -> list[Any]:
-        """Return the members that have none."""
-        return [
-            member for member, count in zip(self._members, self._open, strict=True) if not count
-        ]
-
-    def take(self, job: Job) -> list[Any]:
-        """Take in the end of a job; return the members that are complete with it."""
-        complete = []
-        for leaf, place in self._places[job.id]:
-            leaf._accept(job)
-            self._open[place] -= 1
-            if not self._open[place]:
-                complete.append(self._members[place])
-        return complete
-
-    def failure(self, job: Job, propagate: bool) -> BaseException | None:
-        """Return what is to be raised because of the end of a job."""
-        return self._places[job.id][0][0]._failure() if propagate else None
-
-
-def _shown(results: Iterable[Any]) -> str:
+def shown(results: Iterable[Any]) -> str:
+    """Return results as a repr has them."""
     return ", ".join(str(each) for each in results)
 
 
@@ -474,18 +372,3 @@ def _waits_by_itself(member: Any) -> bool:
     if isinstance(member, ResultSet):
         return any(map(_waits_by_itself, member.results))
     return "get" in member._own or "get" in vars(member)
-
-
-def tree_of(result: Any) -> object:
-    """Return an id, or a list of a group's id and its members."""
-    if isinstance(result, ResultSet):
-        return [getattr(result, "id", None), *map(tree_of, result.results)]
-    return result.id
-
-
-def from_tree(tree: Any, app: Any) -> ResultBase:
-    """Return the result of which `tree_of` made *tree*."""
-    if isinstance(tree, str):
-        result: ResultBase = app.AsyncResult(tree)
-        return result
-    return GroupResult(tree[0], [from_tree(each, app) for each in tree[1:]], app=app)

@@ -12,7 +12,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 from dask_facade.entries import ScheduleEntry, arguments, options
-from dask_facade.exceptions import DaskFacadeError
+from dask_facade.exceptions import DaskFacadeError, ImproperlyConfigured
 from dask_facade.schedules import crontab
 from dask_facade.times import aware, humanize_seconds
 
@@ -123,11 +123,19 @@ class Scheduler:
             self.schedule[name] = self._maybe_entry(name, fields)
 
     def _maybe_entry(self, name: str, entry: Any) -> Any:
-        """Return an entry of this scheduler, or fields of one, as an entry."""
-        if not isinstance(entry, self.Entry):
+        """Return an entry of this scheduler, or fields of one, as an entry.
+
+        Raises ImproperlyConfigured for what are no fields.
+        """
+        if isinstance(entry, self.Entry):
+            entry.app = self.app
+            return entry
+        try:
             return self.Entry(**{**dict(entry), "name": name, "app": self.app})
-        entry.app = self.app
-        return entry
+        except (TypeError, ValueError) as error:
+            raise ImproperlyConfigured(
+                f"entry {name!r} of the schedule cannot be made: {error}"
+            ) from error
 
     def merge_inplace(self, b: Mapping[str, Any]) -> None:
         """Take over the entries of *b*, and drop others; last runs of those that stay stay."""

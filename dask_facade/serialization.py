@@ -278,15 +278,22 @@ def _said_in_json(value: Any) -> bytes | None:
 def _is_lossless(value: Any) -> bool:
     """Tell whether JSON gives back an equal value of the same types, all the way down."""
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind in _AS_THEY_ARE:
         return True
     if kind is float:
         return math.isfinite(value)
-    if kind is list:
-        return all(map(_is_lossless, value))
     if kind is dict:
-        return all(type(key) is str for key in value) and all(map(_is_lossless, value.values()))
-    return False
+        if not all(type(key) is str for key in value):
+            return False
+        value = value.values()
+    elif kind is not list:
+        return False
+    deeper = [each for each in value if type(each) not in _AS_THEY_ARE]  # most are leaves
+    return all(map(_is_lossless, deeper))
+
+
+_AS_THEY_ARE = frozenset({bool, int, str, type(None)})
+"""Types of which JSON gives back each value."""
 
 
 def is_json(value: Any) -> bool:
@@ -392,9 +399,12 @@ class _Repr(reprlib.Repr):
 
 
 _repr = _Repr()
+_WIDE = 10**30  # of an integer that a preview shows whole
 
 
 def _short(value: Any) -> str:
+    if type(value) is int and -_WIDE < value < _WIDE:  # as are most
+        return repr(value)
     try:
         return _repr.repr(value)
     except BaseException:  # __repr__ is the user's code, and may ask Python to end

@@ -22,10 +22,11 @@ from dask_facade.jobs import FORGET
 from dask_facade.ledger.store import calls_of
 from dask_facade.messages import Edge, NewJob
 from dask_facade.options import Defaults, defaults_of
-from dask_facade.plan import Plan, Submitter, compile_plan
+from dask_facade.plan import Plan, compile_plan
 from dask_facade.registry import Runnable, tasks
 from dask_facade.serialization import Known, Refer
 from dask_facade.signals import before_task_publish
+from dask_facade.submitter import Submitter
 
 Submitted = result.AsyncResult | result.GroupResult
 PAYLOAD_LIMIT = 16 * 2**20  # bytes of arguments

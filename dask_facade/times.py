@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from calendar import monthrange
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
@@ -159,6 +160,7 @@ def humanize_seconds(
     return now
 
 
+@dataclass(frozen=True)
 class ffwd:
     """A change of fields to be added to a date: ``moment + ffwd(hour=9, minute=0)``.
 
@@ -166,33 +168,20 @@ class ffwd:
     *weeks* that many further.
     """
 
-    def __init__(
-        self,
-        year: int | None = None,
-        month: int | None = None,
-        weeks: int = 0,
-        weekday: int | None = None,
-        day: int | None = None,
-        hour: int | None = None,
-        minute: int | None = None,
-        second: int | None = None,
-        microsecond: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.year = year
-        self.month = month
-        self.weeks = weeks
-        self.weekday = weekday
-        self.day = day
-        self.hour = hour
-        self.minute = minute
-        self.second = second
-        self.microsecond = microsecond
-        self.days = 7 * weeks
+    year: int | None = None
+    month: int | None = None
+    weeks: int = 0
+    weekday: int | None = None
+    day: int | None = None
+    hour: int | None = None
+    minute: int | None = None
+    second: int | None = None
+    microsecond: int | None = None
 
-    def __repr__(self) -> str:
-        said = {**self._fields(), "weeks": self.weeks, "weekday": self.weekday}
-        return f"ffwd({', '.join(f'{name}={value!r}' for name, value in said.items())})"
+    @property
+    def days(self) -> int:
+        """The weeks in days."""
+        return 7 * self.weeks
 
     def __radd__(self, other: Any) -> Any:
         if not isinstance(other, date):

@@ -54,12 +54,18 @@ class Runner:
     held: dict[str, Entry] = field(default_factory=dict)
     load: float = 0.0  # expected seconds of what is held; infinite with a call of unknown length
     overrun: bool = False  # recalled; nothing is added until its window is empty
+    taken: int = 0  # calls, ever
     told: dict[tuple[str, int], Held] = field(default_factory=dict)  # that it held as it dialled
 
     @property
     def takes_calls(self) -> bool:
         """Whether calls may be claimed for it."""
         return self.up and not self.leaving and not self.worker_gone
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has nothing to run, and may be given something."""
+        return self.takes_calls and not self.held and not self.is_graphs
 
     @property
     def is_graphs(self) -> bool:
@@ -84,6 +90,7 @@ class Runner:
         """Let it hold a call."""
         entry.phase, entry.runner, entry.begun, entry.cost = phase, self, None, cost
         self.held[entry.call.id] = entry
+        self.taken += 1
         self.load += cost
 
     def remove(self, entry: Entry) -> None:

@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from dask_facade import current
 from dask_facade.admin.listing import FILTERS, JobList, begins_with
+from dask_facade.admin.readonly import ReadOnlyAdmin
 from dask_facade.jobs import REOPEN, REVOKE
 from dask_facade.models import Edge, Job
 from dask_facade.states import FAILURE, REVOKED, UNREADY_STATES
@@ -28,7 +29,7 @@ REOPENABLE = frozenset({FAILURE, REVOKED})
 
 
 @admin.register(Job)
-class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class JobAdmin(ReadOnlyAdmin):
     """The list of jobs, and a page for each."""
 
     actions = ("revoke", "terminate", "retry")
@@ -90,18 +91,6 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at ru
         css = {"all": ("dask_facade/admin.css",)}
 
     # Who may what
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Jobs are submitted by code."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Rows are never edited."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Rows are never deleted beside the dispatcher."""
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Jobs are seen with the permission to view or to change them."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from distributed import Client
-from distributed.client import ClosedClientError
+from distributed.client import ClosedClientError, _set_global_client
 
 from dask_facade.exceptions import ClusterUnavailable, ImproperlyConfigured
 
@@ -37,11 +37,14 @@ async def connect(address: str, timeout: float) -> Client:
     return client
 
 
-def client_of(address: str) -> Client:
+def client_of(
+    address: str, timeout: float = CONNECT_TIMEOUT, heartbeat: int | None = None
+) -> Client:
     """Return this process's client of the scheduler at *address*; it is never made the default.
 
     It is made at the first call, and anew where Dask has closed it or is trying to reconnect.
-    Raises ClusterUnavailable if no scheduler answers within CONNECT_TIMEOUT.
+    *heartbeat* is in milliseconds. Raises ClusterUnavailable if no scheduler answers within
+    *timeout* seconds.
     """
     with _lock:
         client = _clients.get(address)
@@ -50,11 +53,21 @@ def client_of(address: str) -> Client:
         for other in [each for each, known in _clients.items() if known.status != "running"]:
             _close(_clients.pop(other))
         try:
-            client = Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
+            client = Client(
+                address, timeout=timeout, heartbeat_interval=heartbeat, set_as_default=False
+            )
         except (OSError, ValueError) as error:
             raise ClusterUnavailable(address, str(error)) from error
         _clients[address] = client
         return client
+
+
+def serve_as_default(client: Client) -> None:
+    """Let what asks Dask for a client get *client*, where nobody else's is there to be had."""
+    try:
+        Client.current()
+    except ValueError:
+        _set_global_client(client)
 
 
 @contextmanager

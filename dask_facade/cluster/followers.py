@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from dask.sizeof import sizeof
 from distributed import Client, Future, Queue, get_worker, secede
 
+from dask_facade.cluster import remote
 from dask_facade.cluster.futures import (
     FOLLOWING,
     NAME_TIMEOUT,
@@ -21,6 +22,7 @@ from dask_facade.cluster.futures import (
     end,
     group_name,
     named,
+    unname,
 )
 from dask_facade.exceptions import (
     DecodeError,
@@ -39,9 +41,8 @@ from dask_facade.messages import (
     Outcome,
     Push,
     Unsure,
-    pack,
-    unpack,
 )
+from dask_facade.packing import pack, unpack
 from dask_facade.serialization import (
     dump_exception,
     dumps,
@@ -52,7 +53,7 @@ from dask_facade.serialization import (
 )
 from dask_facade.states import FAILURE, SUCCESS
 from dask_facade.worker import preload
-from dask_facade.worker.data import WorkerData, client_here
+from dask_facade.worker.data import WorkerData, client_here, key_of
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class Subject:
     inline_limit: int  # bytes of a result that needs no key
     store_limit: int  # bytes of a result that is stored at all
     site: Site
+    ignored: bool = False  # nobody keeps its result
 
 
 class Description(NamedTuple):
@@ -125,7 +127,8 @@ def future_for(client: Client, outcome: Outcome, site: Site) -> Future[Any]:
 
     Raises ResultLost.
     """
-    if outcome.state == SUCCESS and outcome.result is None and outcome.key:
+    is_kept = outcome.state == SUCCESS and outcome.result is None and outcome.key
+    if is_kept and not remote.is_published(key_of(outcome.key)):
         return named(client, outcome.id, NAME_TIMEOUT)
     return client.submit(
         _rebuild, pack(Push([outcome])), site, key=(REBUILT, outcome.id), pure=False
@@ -140,6 +143,8 @@ def future_following(client: Client, job_id: str, contact: Contact) -> Future[An
 def _rebuild(message: bytes, site: Site) -> Any:
     match unpack(message):
         case Push([outcome]):
+            if outcome.key:
+                secede()  # what its job returned is still to be computed
             return _value_of(outcome, site)
     raise DecodeError("something else is there where an outcome belongs")
 
@@ -177,6 +182,9 @@ def _value_of(outcome: Outcome, site: Site) -> Any:
     match outcome:
         case Outcome(state=state) if state == SUCCESS and outcome.result is not None:
             return _read(loads, outcome.result, site)
+        case Outcome(state=state) if state == SUCCESS and remote.is_published(key_of(outcome.key)):
+            client = client_here()
+            return remote.computed(client, remote.published(client, outcome.id))
         case Outcome(state=state) if state == SUCCESS and outcome.key:
             future = named(client_here(), outcome.id, NAME_TIMEOUT)
             if future.key == (FOLLOWING, outcome.id):
@@ -287,6 +295,9 @@ def _described(future: Future[Any], subject: Subject) -> Description:
     error = future.exception()
     if error is not None:
         return _failed(_readable(error), subject.store_limit)
+    if subject.ignored:
+        unname(client_here(), subject.job_id)
+        return Description(SUCCESS, None, "", None, "", 0)
     here = get_worker().data  # Dask would send what it holds through a socket to itself
     return _kept(here[future.key] if future.key in here else future.result(), subject)
 
@@ -301,11 +312,15 @@ def _prepare(site: Site) -> None:
 
 def _kept(value: Any, subject: Subject) -> Description:
     stored: bytes | None = None
+    data = WorkerData(get_worker(), client_here())
+    if remote.is_remote(value):
+        key = data.keep(subject.job_id, subject.hand, value)
+        return Description(SUCCESS, None, preview(value), None, key, 0)
     size = sizeof(value)
     if size <= subject.store_limit:
         stored = dumps(value)
         size = len(stored)
-    key = WorkerData(get_worker(), client_here()).keep(subject.job_id, subject.hand, value)
+    key = data.keep(subject.job_id, subject.hand, value)
     if size <= subject.inline_limit:
         return Description(SUCCESS, stored, preview(value), None, "", 0)
     if size > subject.store_limit:

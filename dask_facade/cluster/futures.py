@@ -59,6 +59,25 @@ def name(client: Client, job_id: str, future: Future[Any]) -> None:
     variable.set(future, timeout=NAME_TIMEOUT, callback_timeout=NAME_TIMEOUT + ANSWER_TIMEOUT)
 
 
+def retry(client: Client, future: Future[Any]) -> None:
+    """Have Dask run again what has failed of a future, also where another client began with it."""
+    if statuses(client, [future.key])[future.key] != "erred":
+        return  # the scheduler would run it again all the same
+    again = client.sync(
+        rpc(client).retry, keys=[future.key], client=client.id, callback_timeout=ANSWER_TIMEOUT
+    )
+    for key in again:
+        if key in client.futures:
+            client.futures[key].retry()
+
+
+def unname(client: Client, job_id: str) -> None:
+    """Remove the job's Variable, so that Dask may drop what it kept; see `forget`."""
+    variable = Variable(variable_name(job_id), client=client)
+    variable.set(None, timeout=NAME_TIMEOUT)
+    variable.delete()
+
+
 def named(client: Client, job_id: str, timeout: float) -> Future[Any]:
     """Return the future that the job's Variable names; raise ResultLost where it is gone.
 
@@ -117,6 +136,17 @@ async def forget(client: Client, ids: Collection[str], kept: Collection[str] = (
             if id in having or id in kept:
                 await _give_up(client, id)
         _end_unseen(client, map(said_name, part))
+    if kept:
+        await _unpublish(client, kept)
+
+
+async def _unpublish(client: Client, ids: Collection[str]) -> None:
+    """Remove the datasets of jobs, as far as there are any."""
+    names = {variable_name(id) for id in ids}.intersection(await rpc(client).publish_list())
+    if names:
+        await client.unpublish_dataset(list(names))
+    for each in names:  # under which Dask pinned its keys
+        client._send_to_scheduler({"op": "close-client", "client": f"published-{each}"})
 
 
 async def _give_up(client: Client, job_id: str) -> None:

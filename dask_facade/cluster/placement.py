@@ -38,7 +38,8 @@ class Placement:
     *make_slot* is asked for what each new runner is told; *gone* is told of workers that Dask has
     removed, by address, and *placed* which runners have the places of a worker. The client is made
     anew when the scheduler was away or is another one, and *notice* is then left on the scheduler,
-    where runners that lost their line find their dispatcher.
+    where runners that lost their line find their dispatcher. While none are *wanted*, none are
+    placed.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class Placement:
         gone: Callable[[str], None],
         placed: Callable[[str, Sequence[str]], None],
         notice: Mapping[str, object],
+        *,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self.address = address
         self.client: Client | None = None  # while the scheduler is there
@@ -60,6 +63,7 @@ class Placement:
         self._scheduler = ""  # its id, which a new one at the same address does not have
         self._stopped = False
         self._tell_placed = placed
+        self._wanted = wanted
 
     async def start(self, timeout: float) -> None:
         """Connect and place the first runners; raise ClusterUnavailable."""
@@ -86,6 +90,10 @@ class Placement:
                 if not self._stopped:
                     logger.warning("the scheduler at %s is away: %s", self.address, error)
                     await self._disconnect()
+
+    def look(self) -> None:
+        """Look at the cluster at once."""
+        self._look.set()
 
     def give_up(self) -> None:
         """Take all workers for gone: their cluster ends."""
@@ -154,7 +162,7 @@ class Placement:
             for each in placed:
                 await self._look_at(each, address, now)
             placed[:] = [each for each in placed if each.free_at is None or each.free_at > now]
-            if len(placed) < threads:
+            if len(placed) < threads and self._wanted():
                 placed += [self._place(client, address) for _ in range(threads - len(placed))]
                 self._tell_placed(address, [each.runner for each in placed])
 
@@ -169,7 +177,8 @@ class Placement:
             end = f"ended: {await _told(placed.future.result())}"
         else:
             end = f"was {placed.future.status}"
-        logger.warning("a runner on %s %s", address, end)
+        level = logging.WARNING if self._wanted() else logging.INFO
+        logger.log(level, "a runner on %s %s", address, end)
 
     def _place(self, client: Client, address: str) -> _Placed:
         slot = self._make_slot()

@@ -191,7 +191,14 @@ class Adoption:
         holders = (await asyncio.wait_for(asked, ANSWER_TIMEOUT)).get(graph.key, ())
         future: Future[Description] = client.submit(
             describe,
-            Subject(call.id, call.hand, self._inline_limit, self._store_limit, self._site),
+            Subject(
+                call.id,
+                call.hand,
+                self._inline_limit,
+                self._store_limit,
+                self._site,
+                call.ignore_result,
+            ),
             key=(DESCRIBED, call.id, call.attempt, call.hand),
             workers=list(holders) or None,
             allow_other_workers=bool(holders),

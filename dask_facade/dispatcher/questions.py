@@ -13,14 +13,13 @@ from dask_facade.dispatcher.reader import LedgerReader
 from dask_facade.dispatcher.requests import Requests
 from dask_facade.dispatcher.switchboard import Switchboard
 from dask_facade.dispatcher.writer import LedgerWriter
-from dask_facade.events import Limited, Stamped, Wrote
+from dask_facade.events import Limited, Wrote
 from dask_facade.jobs import Batch
 from dask_facade.limits import rate_of
 from dask_facade.messages import Answer, Ask, Asked, Call, Hello, Rate
 from dask_facade.serialization import plain_arguments, preview
 from dask_facade.verdicts import WITHDRAWN
-from dask_facade.withdrawals import is_stamped, listed
-from dask_facade.worker.state import revoked_stamps
+from dask_facade.withdrawals import is_stamped
 
 OPEN = 10_000  # questions that workers may owe an answer to; the oldest are given up
 ROWS = 1_000  # calls that are told of, or dropped, at a time
@@ -237,13 +236,8 @@ class Questions:
         return told
 
     async def _revoke_stamps(self, nodes: Nodes, said: Any) -> Mapping[str, Any]:
-        """Let no call begin that has one of these stamps; name those that run, if it is wanted."""
+        """Answer what the requests have brought about; name the calls that run, if it is wanted."""
         headers = said.get("headers") or {}
-        if isinstance(headers, list):
-            headers = dict(each.split("=", 1) for each in headers)
-        for name, values in headers.items():
-            revoked_stamps[name] = [*listed(revoked_stamps.get(name)), *listed(values)]
-        self._switchboard.step(Stamped())
         if not said.get("terminate"):
             words = f"headers {headers} flagged as revoked, but not terminated"
             return {node: {"ok": words} for node in nodes}

@@ -12,9 +12,10 @@ from functools import partial
 from itertools import groupby
 
 from dask_facade.dispatcher.reader import LedgerReader
+from dask_facade.dispatcher.stamped import RevokedStamps
 from dask_facade.dispatcher.switchboard import Switchboard
 from dask_facade.dispatcher.writer import LedgerWriter
-from dask_facade.events import Aborting, Paused, Revoke, Unabort, Unrevoke, Wrote
+from dask_facade.events import Aborting, Paused, Revoke, Stamped, Unabort, Unrevoke, Wrote
 from dask_facade.exceptions import LedgerRefused
 from dask_facade.jobs import (
     ABORT,
@@ -24,6 +25,7 @@ from dask_facade.jobs import (
     REOPEN,
     RESUME,
     REVOKE,
+    REVOKE_STAMPED,
     SAY,
     Asked,
     Batch,
@@ -37,7 +39,7 @@ from dask_facade.worker.state import LimitedSet
 logger = logging.getLogger(__name__)
 
 ROWS = 1_000  # that are read at a time
-PATIENCE = 86_400.0  # seconds in which a revoked job may appear, or one to be forgotten end
+PATIENCE = 86_400.0  # seconds in which what is revoked may appear, or what is to be forgotten end
 UNKNOWN_AGAIN = 60.0  # seconds between two looks for such a job among those that wait
 FORGET_AGAIN = 5.0  # seconds between two looks whether a job can be forgotten
 
@@ -67,7 +69,7 @@ class Requests:
 
     *forgotten* gets the ids of jobs whose rows are gone, and of those the ones that have a future
     on the cluster. What cannot be done yet stays in the ledger: another leader begins with it.
-    *revoked* has the ids of which this leader was last asked that they are revoked.
+    *revoked* has the ids of which leaders were last asked that they are revoked.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Requests:
         self._looking = asyncio.Lock()
         self._reader = reader
         self._revokes: dict[int, _Revoke] = {}
+        self._stamps = RevokedStamps(clock, PATIENCE)
         self._switchboard = switchboard
         self._writer = writer
         self._ways: dict[str, Callable[[Sequence[Asked]], Awaitable[None]]] = {
@@ -96,12 +99,15 @@ class Requests:
             REOPEN: self._reopen,
             RESUME: partial(self._pause, paused=False),
             REVOKE: self._revoke,
+            REVOKE_STAMPED: self._revoke_stamped,
             SAY: self._say,
         }
 
     async def begin(self) -> None:
         """Let the broker know what earlier leaders were asked for, before it hands anything out."""
-        self._switchboard.step(Paused(await self._writer.run(self._writer.desk.paused)))
+        writer = self._writer
+        self._switchboard.step(Paused(await writer.run(writer.desk.paused)))
+        self.revoked.update(reversed(await writer.run(partial(writer.desk.revoked, ROWS))))
         await self.look()
 
     async def look(self) -> None:
@@ -112,10 +118,10 @@ class Requests:
     async def _look(self) -> None:
         writer = self._writer
         while True:
-            kept = len(self._revokes) + len(self._forgets) + len(self._aborts)
-            limit = kept + ROWS
-            asked = await writer.run(partial(writer.desk.requests, writer.epoch, limit))
             known = self._revokes.keys() | self._forgets.keys() | self._aborts.keys()
+            known |= self._stamps.numbers
+            limit = len(known) + ROWS
+            asked = await writer.run(partial(writer.desk.requests, writer.epoch, limit))
             new = [each for each in asked if each.number not in known]
             for kind, requests in groupby(new, lambda each: each.kind):
                 await self._do(kind, list(requests))
@@ -124,6 +130,7 @@ class Requests:
         if self._revokes:
             await self._look_after_revokes()
         ended = [n for n, id in self._aborts.items() if not self._switchboard.is_aborting(id)]
+        ended += self._stamps.expire()
         if ended:
             await self._drop(ended)
         now = self._clock()
@@ -207,6 +214,10 @@ class Requests:
             await self._drop(over)
         if again:
             await self._try(again)
+
+    async def _revoke_stamped(self, requests: Sequence[Asked]) -> None:
+        self._stamps.add(requests)
+        self._switchboard.step(Stamped())
 
     # What others say of a job
 

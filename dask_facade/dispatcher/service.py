@@ -16,8 +16,11 @@ from typing import Any
 from distributed.client import ClosedClientError
 
 from dask_facade import compat
+from dask_facade.backlog import is_own
+from dask_facade.cluster.deployed import DeployedCluster, Deployment
 from dask_facade.cluster.futures import forget
 from dask_facade.cluster.local import LocalCluster
+from dask_facade.cluster.own import OwnCluster
 from dask_facade.cluster.placement import LOOK_EVERY, Placement
 from dask_facade.dispatcher.adoption import Adoption
 from dask_facade.dispatcher.beat import Beat
@@ -26,6 +29,7 @@ from dask_facade.dispatcher.pruning import Pruning
 from dask_facade.dispatcher.questions import Questions
 from dask_facade.dispatcher.reader import LedgerReader
 from dask_facade.dispatcher.requests import Requests
+from dask_facade.dispatcher.scaling import Scaling
 from dask_facade.dispatcher.sweep import Sweep
 from dask_facade.dispatcher.switchboard import Switchboard, Witness
 from dask_facade.dispatcher.writer import LedgerWriter
@@ -47,6 +51,9 @@ class Options:
 
     scheduler: str | None = None  # an address; None: an embedded cluster
     workers: int = 2  # of the embedded cluster
+    deployment: Deployment | None = None  # of what is started in the place of the embedded cluster
+    linger: float = 60.0  # that a runner may idle where the cluster is adaptive
+    insecure: bool = False  # what is started may have its scheduler beyond this machine
     environment: Mapping[str, str] = field(default_factory=dict)  # of its workers, beside ours
     host: str = "127.0.0.1"
     port: int = 0
@@ -149,25 +156,30 @@ class Dispatcher:
             )
             ending.callback(server.close)
             scheduler = options.scheduler
-            cluster: LocalCluster | None = None
+            cluster: OwnCluster | None = None
             if scheduler is None:
-                cluster = LocalCluster(
-                    options.workers, {CONTROLLER: str(os.getpid()), **options.environment}
-                )
+                cluster = _cluster(options)
                 ending.push_async_callback(cluster.close)
                 if await _before(self._stop, cluster.start()) is None and self._stop.is_set():
                     return
                 scheduler = cluster.address
+            scaling = _scaling(options, switchboard)
             placement = Placement(
                 scheduler,
                 lambda: self._slot(lease, address),
                 lambda worker: switchboard.step(WorkerGone(worker)),
                 lambda worker, runners: switchboard.step(Placed(worker, runners)),
                 {"epoch": lease.epoch, "addresses": [address]},
+                wanted=lambda: scaling is None or scaling.wanted,
             )
             ending.push_async_callback(placement.close)
             if cluster is not None:
-                self._start(cluster.keep(placement.give_up))
+
+                async def anew(scheduler: str) -> None:
+                    placement.address = scheduler
+                    await writer.run(partial(desk.announce, lease.epoch, scheduler))
+
+                self._start(cluster.keep(placement.give_up, anew))
             await _before(self._stop, placement.start(options.connect_timeout))
             if self._stop.is_set():
                 return
@@ -186,6 +198,8 @@ class Dispatcher:
                 horizon=options.rules.horizon,
             )
             self._start(placement.keep())
+            if scaling is not None:
+                self._start(scaling.keep(placement))
             self._start(sweep.keep())
             if beat is not None:
                 self._start(beat.keep())
@@ -271,6 +285,20 @@ class Dispatcher:
         writer.close()
 
 
+def _cluster(options: Options) -> OwnCluster:
+    environment = {CONTROLLER: str(os.getpid()), **options.environment}
+    if options.deployment is None:
+        return LocalCluster(options.workers, environment)
+    return DeployedCluster(options.deployment, environment, insecure=options.insecure)
+
+
+def _scaling(options: Options, switchboard: Switchboard) -> Scaling | None:
+    deployment = options.deployment if options.scheduler is None else None
+    if deployment is None or deployment.adapt is None:
+        return None
+    return Scaling(switchboard, options.queues, options.linger)
+
+
 def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port))
@@ -313,7 +341,8 @@ async def _recover(
     """Take over what earlier leaders had begun; return the graphs among it.
 
     Calls whose worker Dask does not know any more may have begun and will not end; what the others
-    hold is in doubt until their runner dials, or their worker is gone.
+    hold is in doubt until their runner dials, or their worker is gone. Workers with a queue of
+    their own are another cluster's.
     """
     await writer.run(lambda: writer.desk.forget_taken(writer.epoch))
     found = await writer.run(writer.desk.in_flight)
@@ -321,7 +350,9 @@ async def _recover(
         return []
     logger.warning("%d calls were in flight when the last dispatcher ended", len(found))
     switchboard.step(Found(found))
-    workers = {each.worker for each in found if each.runner != GRAPHS}
+    workers = {
+        each.worker for each in found if each.runner != GRAPHS and not is_own(each.call.queue)
+    }
     for worker in workers - placement.workers:
         switchboard.step(WorkerGone(worker))
     return [each.call for each in found if each.runner == GRAPHS]

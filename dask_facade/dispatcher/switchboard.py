@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
 from dask_facade.broker import Broker
@@ -218,6 +218,14 @@ class Switchboard:
         ago = time.time() - time.monotonic()
         held = self._broker.held_by(runner)
         return [(call, None if begun is None else begun + ago) for call, begun in held]
+
+    def waiting(self, queues: Collection[str]) -> int:
+        """As the broker has it."""
+        return self._broker.waiting(queues)
+
+    def idle(self) -> dict[str, int]:
+        """As the broker has it."""
+        return self._broker.idle()
 
     def due(self) -> list[Call]:
         """Return the calls that the broker has, and that wait for their time."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dask_facade.ledger.inputs import error_inputs, told_first
-from dask_facade.ledger.sql import Session
+from dask_facade.ledger.session import Session
 from dask_facade.messages import Call, Shape
 
 ID, ATTEMPT, HAND, ETA, SHAPE = 0, 2, 3, 7, 14  # in a row of sql.CALL

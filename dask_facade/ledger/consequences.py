@@ -9,8 +9,9 @@ from typing import Any
 from dask_facade.exceptions import LedgerRefused
 from dask_facade.ledger.calls import ATTEMPT, DELAY, ETA, HAND, ID, OPEN, SHAPE, calls_of_rows
 from dask_facade.ledger.ends import GOES_ON, SOON, errbacks_of, failure_of
-from dask_facade.ledger.sql import Session
-from dask_facade.messages import Call, Edge, NewJob, Outcome, unpack_again
+from dask_facade.ledger.session import Session
+from dask_facade.messages import Call, Edge, NewJob, Outcome
+from dask_facade.packing import unpack_again
 from dask_facade.serialization import NONE
 from dask_facade.states import FAILURE, PROPAGATE_STATES, READY_STATES, SUCCESS
 

@@ -14,8 +14,9 @@ from dask_facade.ledger.calls import ATTEMPT, HAND, ID, calls_of_rows
 from dask_facade.ledger.consequences import Consequences
 from dask_facade.ledger.ends import can_be_kept, check_end, claims_to_end, ending_of, revocation_of
 from dask_facade.ledger.inputs import told_input
+from dask_facade.ledger.session import Session
 from dask_facade.ledger.spawns import Known, answer_to, joins_of, refusal_of, without_known
-from dask_facade.ledger.sql import COLUMNS, Session
+from dask_facade.ledger.sql import COLUMNS
 from dask_facade.ledger.store import Lease
 from dask_facade.messages import Call, Edge, NewJob, Spawn, Spawned, Update
 from dask_facade.states import PENDING, READY_STATES
@@ -329,6 +330,11 @@ class SqlDesk:
             )
             ((total,),) = self._session.rows(self._said.count_inputs, job_id)
             return [told_input(*row) for row in rows], total
+
+    def revoked(self, limit: int) -> Sequence[str]:
+        """Return the ids of REVOKED jobs, of those created last."""
+        with self._session.reading():
+            return [id for (id,) in self._session.rows(self._said.revoked, limit)]
 
     def requests(self, epoch: int, limit: int) -> Sequence[Asked]:
         """Return the oldest requests; they stay."""

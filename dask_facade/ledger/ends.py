@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dask_facade.exceptions import ChordError, LedgerRefused, TaskRevokedError
 from dask_facade.jobs import Claim, Ending, Saying
 from dask_facade.ledger.spawns import LONGEST_DELAY, YEAR_10000, Known, check_jobs, check_name
-from dask_facade.messages import NewJob, Outcome, Shape, Update, unpack_again, unpack_jobs
+from dask_facade.messages import NewJob, Outcome, Shape, Update
+from dask_facade.packing import unpack_again, unpack_jobs
 from dask_facade.serialization import dump_exception, preview, storable
 from dask_facade.states import (
     FAILURE,

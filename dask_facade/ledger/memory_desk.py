@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from dask_facade.exceptions import LeadershipLost, LedgerRefused
-from dask_facade.jobs import Asked, Batch, Claim, Ending, InFlight, Release, Saying, Written
+from dask_facade.exceptions import LeadershipLost
+from dask_facade.jobs import Asked, Batch, Ending, InFlight, Saying, Written
 from dask_facade.ledger.ends import (
-    GOES_ON,
-    SOON,
     can_be_kept,
     check_end,
     claims_to_end,
     ending_of,
-    errbacks_of,
-    failure_of,
     revocation_of,
 )
 from dask_facade.ledger.inputs import REFERENCE_SIZE, told_input
+from dask_facade.ledger.memory_consequences import MemoryConsequences
+from dask_facade.ledger.memory_moves import Moves
 from dask_facade.ledger.rows import Row, Tables
 from dask_facade.ledger.spawns import answer_to, joins_of, refusal_of, without_known
 from dask_facade.ledger.store import Lease
-from dask_facade.messages import Call, Outcome, Spawn, Spawned, Update, unpack_again
+from dask_facade.messages import Call, Spawn, Spawned, Update
 from dask_facade.states import (
-    ABORTED,
     FAILURE,
     IN_FLIGHT_STATES,
     PENDING,
     PROPAGATE_STATES,
     READY_STATES,
-    RECEIVED,
     RETRY,
-    SOURCES,
+    REVOKED,
     STARTED,
-    SUCCESS,
+    WAITING_STATES,
 )
 
 
@@ -45,6 +40,7 @@ class MemoryDesk:
 
     def __init__(self, tables: Tables, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._moves = Moves(tables, clock)
         self._tables = tables
 
     def check_schema(self) -> None:
@@ -92,23 +88,23 @@ class MemoryDesk:
             self._led(epoch)
             for outcome in batch.outcomes:
                 check_end(outcome)
-            moving = self._moving(batch.outcomes)
-            self._check_free(moving)
-            failed: list[Outcome] = []
-            ready: list[Call] = []
-            self._end(moving)
-            near = self._go_on(moving)
-            self._follow(moving, failed, ready)
-            self._count_afresh([row for row in near if row.open is None], failed, ready)
-            released = self._release(batch.releases)
-            claimed = self._claim(batch.claims)
-            self._leave(batch.left)
+            moving = self._moves.moving(batch.outcomes)
+            self._moves.check_free(moving)
+            follows = self._follows()
+            self._moves.end(moving)
+            near = self._moves.go_on(moving)
+            follows.follow(moving)
+            near = [row for row in near if row.open is None and row.state in WAITING_STATES]
+            follows.count_afresh(near)
+            released = self._moves.release(batch.releases)
+            claimed = self._moves.claim(batch.claims)
+            self._moves.leave(batch.left)
             return Written(
                 outcomes=tuple(moving),
-                failed=tuple(failed),
+                failed=tuple(follows.failed),
                 released=tuple(released),
                 claimed=tuple(claimed),
-                ready=tuple(ready),
+                ready=tuple(follows.ready),
             )
 
     def take_up(
@@ -126,10 +122,10 @@ class MemoryDesk:
                 and row.job.queue not in without
             ]
             rows.sort(key=lambda row: (-row.job.priority, row.created, row.number))
-            failed: list[Outcome] = []
-            ready: list[Call] = []
-            self._count_afresh(rows[:limit], failed, ready)
-            return Written((), tuple(failed), (), (), tuple(ready), len(rows[:limit]))
+            del rows[limit:]
+            follows = self._follows()
+            follows.count_afresh(rows)
+            return Written((), tuple(follows.failed), (), (), tuple(follows.ready), len(rows))
 
     def spawn(self, epoch: int, spawns: Sequence[Spawn]) -> Sequence[Spawned]:
         """Insert what running calls submit, each all or nothing, and answer in their order."""
@@ -193,7 +189,7 @@ class MemoryDesk:
             self._led(epoch)
             now, rows = self._clock(), self._tables.rows
             known = {each.id: rows[each.id].as_known() for each in endings if each.id in rows}
-            self._claim(claims_to_end(endings, known))
+            self._moves.claim(claims_to_end(endings, known))
             outcomes = [
                 ending_of(each, rows[each.id].attempt, rows[each.id].hand, now)
                 for each in endings
@@ -201,12 +197,11 @@ class MemoryDesk:
             ]
             for outcome in outcomes:
                 check_end(outcome)
-            moving = self._moving(outcomes)
-            failed: list[Outcome] = []
-            ready: list[Call] = []
-            self._end(moving)
-            self._follow(moving, failed, ready)
-            return Written(tuple(moving), tuple(failed), (), (), tuple(ready))
+            moving = self._moves.moving(outcomes)
+            follows = self._follows()
+            self._moves.end(moving)
+            follows.follow(moving)
+            return Written(tuple(moving), tuple(follows.failed), (), (), tuple(follows.ready))
 
     def revoke(self, epoch: int, ids: Collection[str], reason: str) -> tuple[Written, set[str]]:
         """End waiting jobs as REVOKED; return what moved, and the ids that no row has."""
@@ -219,12 +214,11 @@ class MemoryDesk:
                 if (row := self._tables.waiting(id)) is not None
                 and (row.state == PENDING or row.due is not None)  # else others recorded it
             ]
-            failed: list[Outcome] = []
-            ready: list[Call] = []
-            self._end(revoked)
-            self._follow(revoked, failed, ready)
-            unknown = {id for id in ids if id not in self._tables.rows}
-            return Written(tuple(revoked), tuple(failed), (), (), tuple(ready)), unknown
+            follows = self._follows()
+            self._moves.end(revoked)
+            follows.follow(revoked)
+            written = Written(tuple(revoked), tuple(follows.failed), (), (), tuple(follows.ready))
+            return written, {id for id in ids if id not in self._tables.rows}
 
     def reopen(self, epoch: int, ids: Collection[str]) -> set[str]:
         """Let FAILURE and REVOKED jobs wait again, at their next attempt; return their ids."""
@@ -324,7 +318,7 @@ class MemoryDesk:
         """Mark what earlier leaders took up, and did not hand out, as not taken up."""
         with self._tables.lock:
             self._led(epoch)
-            self._leave(self._tables.rows)
+            self._moves.leave(self._tables.rows)
 
     def in_flight(self) -> Sequence[InFlight]:
         """Return the calls that an earlier leader handed out."""
@@ -373,6 +367,13 @@ class MemoryDesk:
                 told.append(result)
             return told, len(taken)
 
+    def revoked(self, limit: int) -> Sequence[str]:
+        """Return the ids of REVOKED jobs, of those created last."""
+        with self._tables.lock:
+            rows = [row for row in self._tables.rows.values() if row.state == REVOKED]
+            rows.sort(key=lambda row: (row.created, row.number), reverse=True)
+            return [row.job.id for row in rows[:limit]]
+
     def requests(self, epoch: int, limit: int) -> Sequence[Asked]:
         """Return the oldest requests; they stay."""
         with self._tables.lock:
@@ -389,215 +390,11 @@ class MemoryDesk:
     def close(self) -> None:
         """Nothing is open."""
 
+    def _follows(self) -> MemoryConsequences:
+        return MemoryConsequences(self._tables, self._moves, self._clock)
+
     def _led(self, epoch: int) -> Lease:
         lease = self._tables.lease
         if lease is None or lease.epoch != epoch:
             raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
         return lease
-
-    # Moves
-
-    def _moving(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Return the outcomes that move their job: the first for each that may."""
-        moving: dict[str, Outcome] = {}
-        for outcome in outcomes:
-            row = self._tables.at(outcome.id, outcome.attempt, outcome.hand)
-            if row is not None and row.state in SOURCES[outcome.state]:
-                moving.setdefault(outcome.id, outcome)
-        return list(moving.values())
-
-    def _check_free(self, outcomes: Sequence[Outcome]) -> None:
-        """Raise LedgerRefused where a job of those that go on has an id that is taken."""
-        seen = set(self._tables.rows)
-        for outcome in outcomes:
-            if outcome.state in GOES_ON:
-                for job in unpack_again(outcome.again).jobs:
-                    if job.id in seen:
-                        raise LedgerRefused(f"the id {job.id!r} of a new job is taken")
-                    seen.add(job.id)
-
-    def _end(self, outcomes: Iterable[Outcome]) -> None:
-        for outcome in outcomes:
-            row = self._tables.rows[outcome.id]
-            said, meta = row.said, row.meta
-            row.forget_end()
-            if outcome.leaves_state:
-                row.said, row.meta = said, meta
-            elif outcome.state in GOES_ON and said == ABORTED:
-                row.said = said
-            row.state = outcome.state
-            if outcome.state in GOES_ON:
-                row.attempt += 1
-                row.open = None
-                self._tables.untaken[outcome.id] = None
-                if outcome.state == PENDING:
-                    continue
-            else:
-                row.finished = outcome.finished
-                self._tables.untaken.pop(outcome.id, None)
-            row.started, row.traceback = outcome.started, outcome.traceback
-            row.key, row.size = outcome.key, outcome.size
-            ignored = outcome.state == SUCCESS and row.job.ignore_result
-            if not ignored or self._tables.is_taken(outcome.id):
-                row.result, row.preview = outcome.result, outcome.preview
-
-    def _go_on(self, outcomes: Sequence[Outcome]) -> list[Row]:
-        """Write what becomes of jobs that have not ended, and insert what comes beside them.
-
-        Return those of both that may be ready soon.
-        """
-        now = self._clock()
-        near: list[Row] = []
-        beside: list[Row] = []
-        for outcome in outcomes:
-            if outcome.state not in GOES_ON:
-                continue
-            again = unpack_again(outcome.again)
-            row = self._tables.rows[outcome.id]
-            row.due = now + again.delay if again.delay or outcome.state == RETRY else None
-            row.job = row.job._replace(options=again.options)
-            for become in again.becomes:
-                row.job = become._replace(
-                    id=row.job.id,
-                    owner=row.job.owner,
-                    root_id=row.job.root_id,
-                    parent_id=row.job.parent_id,
-                    group_id=row.job.group_id,
-                )
-                self._tables.take_no_more(outcome.id)
-            self._tables.insert(again.jobs, again.edges, now)
-            if again.delay <= SOON:
-                near.append(row)
-            beside += [self._tables.rows[job.id] for job in again.jobs if job.due is None]
-        return near + beside
-
-    def _release(self, releases: Sequence[Release]) -> list[tuple[str, int]]:
-        moved = []
-        for release in releases:
-            row = self._tables.at(release.id, release.attempt, release.hand)
-            if row is not None and row.state in SOURCES[PENDING]:
-                row.state = PENDING
-                row.lost = release.lost
-                row.say_no_more()
-                moved.append((release.id, release.hand))
-        return moved
-
-    def _claim(self, claims: Sequence[Claim]) -> list[tuple[str, int]]:
-        moved = []
-        for claim in claims:
-            row = self._tables.at(claim.id, claim.attempt, claim.hand - 1)
-            if row is not None and row.state in SOURCES[RECEIVED]:
-                row.state = RECEIVED
-                row.hand = claim.hand
-                row.open = 0
-                row.runner = claim.runner
-                row.worker = claim.worker
-                self._tables.untaken.pop(claim.id, None)
-                moved.append((claim.id, claim.hand))
-        return moved
-
-    def _leave(self, ids: Iterable[str]) -> None:
-        for id in ids:
-            row = self._tables.waiting(id)
-            if row is not None and row.open == 0:
-                row.open = None
-                self._tables.untaken[id] = None
-
-    # What follows
-
-    def _follow(self, ended: Sequence[Outcome], failed: list[Outcome], ready: list[Call]) -> None:
-        """Lower the counts of those that wait for *ended*, or let them fail."""
-        reasons: dict[str, Outcome] = {}
-        lower: Counter[str] = Counter()
-        for child_id, parent in self._children(ended):
-            if parent.state == SUCCESS and not parent.cut:
-                lower[child_id] += 1
-            else:
-                reasons.setdefault(child_id, parent)
-        self._call_back(ended, failed, ready, inherited=False)
-        self._fail(reasons, failed, ready)
-        unknown: list[Row] = []
-        free: list[Row] = []
-        for child_id, count in lower.items():
-            row = self._tables.waiting(child_id)
-            if row is None:
-                continue
-            if row.open is None:
-                if row.due is None:  # one with an eta is counted when that is near
-                    unknown.append(row)
-            elif row.open > 0:
-                row.open = max(row.open - count, 0)
-                if not row.open:
-                    free.append(row)
-        self._free(free, ready)
-        self._count_afresh(unknown, failed, ready)
-
-    def _children(self, ended: Iterable[Outcome]) -> list[tuple[str, Outcome]]:
-        return [
-            (edge.child_id, outcome)
-            for outcome in ended
-            if outcome.state in READY_STATES
-            for edge in self._tables.children.get(outcome.id, ())
-        ]
-
-    def _fail(
-        self, reasons: Mapping[str, Outcome], failed: list[Outcome], ready: list[Call]
-    ) -> None:
-        """Let the waiting jobs of *reasons* fail, then those that wait for them, and so on."""
-        while reasons:
-            now = self._clock()
-            wave = [
-                failure_of(
-                    id, parent, attempt=row.attempt, hand=row.hand, shape=row.job.shape, now=now
-                )
-                for id, parent in reasons.items()
-                if (row := self._tables.waiting(id)) is not None
-            ]
-            self._end(wave)
-            failed += wave
-            self._call_back(wave, failed, ready, inherited=True)
-            reasons = {}
-            for child_id, parent in self._children(wave):
-                reasons.setdefault(child_id, parent)
-
-    def _call_back(
-        self,
-        ended: Iterable[Outcome],
-        failed: list[Outcome],
-        ready: list[Call],
-        *,
-        inherited: bool,
-    ) -> None:
-        """Insert the error callbacks of those that failed."""
-        now = self._clock()
-        fresh: list[Row] = []
-        for outcome in ended:
-            if outcome.state == FAILURE:
-                errbacks = self._tables.rows[outcome.id].job.errbacks
-                for job in errbacks_of(outcome.id, errbacks, inherited=inherited):
-                    if job.id not in self._tables.rows:
-                        self._tables.insert([job], (), now)
-                        fresh.append(self._tables.rows[job.id])
-        self._count_afresh([row for row in fresh if row.due is None], failed, ready)
-
-    def _count_afresh(self, rows: Sequence[Row], failed: list[Outcome], ready: list[Call]) -> None:
-        """Count what each of *rows* waits for; let those fail that wait in vain."""
-        reasons: dict[str, Outcome] = {}
-        for row in rows:
-            row.open = 0
-            self._tables.untaken.pop(row.job.id, None)
-            for edge in self._tables.edges_to(row.job.id):
-                parent = self._tables.rows.get(edge.parent_id)
-                row.open += parent is None or parent.state != SUCCESS
-                if parent is not None and parent.state in PROPAGATE_STATES:
-                    reasons.setdefault(row.job.id, parent.as_end())
-        self._fail(reasons, failed, ready)
-        self._free([row for row in rows if not row.open], ready)
-
-    def _free(self, rows: Sequence[Row], ready: list[Call]) -> None:
-        """Tell of jobs that wait for nothing else; their delay begins."""
-        now = self._clock()
-        for row in rows:
-            if row.delay:
-                row.due, row.delay = now + row.delay, 0.0
-            ready.append(self._tables.call(row))

@@ -34,7 +34,8 @@ from dask_facade.ledger.sql import (
     may_enter,
     statements,
 )
-from dask_facade.messages import Edge, NewJob, Outcome, Update, unpack_again
+from dask_facade.messages import Edge, NewJob, Outcome, Update
+from dask_facade.packing import unpack_again
 from dask_facade.states import (
     ABORTED,
     FAILURE,
@@ -59,6 +60,7 @@ _STATEMENTS = statements(
     json="%s::jsonb",
     by="",
     plain=_PLAIN,
+    own='job.id COLLATE "default"',
 )
 _BEGIN = f"BEGIN; {_STATEMENTS.fence.replace('%s', '{epoch}')} FOR SHARE"
 _SETTINGS = (
@@ -71,6 +73,7 @@ _SETTINGS = (
     "SET enable_seqscan = off",
     "SET enable_hashjoin = off",
     "SET enable_mergejoin = off",
+    "SET jit = off",  # what is off costs so much in theory that each run would be compiled first
 )
 _ENDED = (
     "unnest(%b::text[], %b::int[], %b::int[], %b::text[], %b::bytea[], %b::text[], %b::text[],"

@@ -1,16 +1,11 @@
-"""The ledger's statements, for both databases, and the session that runs them for a leader."""
+"""The ledger's statements, for both databases."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol
 
-from dask_facade.jobs import Batch, Claim, Release, Written
 from dask_facade.ledger.inputs import REFERENCE_SIZE
-from dask_facade.messages import Edge, NewJob, Outcome, Update
 from dask_facade.states import (
     ABORTED,
     FAILURE,
@@ -19,6 +14,7 @@ from dask_facade.states import (
     PROPAGATE_STATES,
     READY_STATES,
     RETRY,
+    REVOKED,
     SOURCES,
     UNREADY_STATES,
     WAITING_STATES,
@@ -31,6 +27,7 @@ LEASE = "dask_facade_lease"
 QUEUE = "dask_facade_queue"
 GROUP = "dask_facade_saved_group"
 SCHEDULE = "dask_facade_schedule"
+NAMED = "dask_facade_daskjob"
 LEASE_NAME = "dispatcher"
 
 COLUMNS = {
@@ -80,6 +77,30 @@ COLUMNS = {
     QUEUE: ("name", "paused"),
     GROUP: ("id", "tree"),
     SCHEDULE: ("name", "last_run", "runs"),
+    NAMED: (
+        "id",
+        "name",
+        "description",
+        "label",
+        "owner",
+        "creation_time",
+        "execute_time",
+        "extended_properties",
+        "scheduler_id",
+        "forget",
+        "key",
+        "parent_id",
+        "is_parent",
+        "results_function",
+        "ledger_id",
+        "results_id",
+        "work",
+        "held",
+        "stopped",
+        "refusal",
+        "own_status",
+        "own_message",
+    ),
 }
 """Table -> its columns in this release."""
 
@@ -150,6 +171,7 @@ class Statements:
     in_flight: str
     later: str
     idle: str
+    revoked: str
     slice_of_inputs: str
     count_inputs: str
     become: str
@@ -179,14 +201,15 @@ class Statements:
 
 
 def statements(
-    *, mark: str, among: str, at: str, moment: str, json: str, by: str, plain: str
+    *, mark: str, among: str, at: str, moment: str, json: str, by: str, plain: str, own: str
 ) -> Statements:
     """Return the statements for one database.
 
     *mark* stands for a parameter, *among* is "= one of the ids of a parameter", *at* and *moment*
     times told by a parameter (`Session.at`, `Session.moment`), *json* a parameter that is JSON.
     *by* names the index to use where the database would rather take another, and *plain* keeps it
-    from looking rows up by the column behind it.
+    from looking rows up by the column behind it. *own* is the id of the row `job`, collated as the
+    columns by which others name it: else they are not looked up by their indexes.
     """
     fence = f"SELECT epoch FROM {LEASE} WHERE name = '{LEASE_NAME}' AND epoch = {mark}"
     new = (
@@ -220,7 +243,7 @@ def statements(
         ),
         inputs_of=(
             "SELECT edge.child_id, parent.result, parent.id, parent.key, parent.worker,"
-            f" parent.size FROM {EDGE} edge JOIN {JOB} parent ON parent.id = edge.parent_id"
+            f" parent.size FROM {EDGE} edge LEFT JOIN {JOB} parent ON parent.id = edge.parent_id"
             f" WHERE edge.child_id {among} AND edge.takes_result"
         ),
         nearest=(
@@ -262,8 +285,12 @@ def statements(
             f"SELECT id FROM {JOB} job WHERE state = '{PENDING}' AND (open IS NULL OR open = 0)"
             f" AND NOT graph AND NOT EXISTS (SELECT 1 FROM {EDGE} edge"
             f" JOIN {JOB} parent ON parent.id = edge.parent_id"
-            f" WHERE edge.child_id = job.id AND parent.state NOT IN {words(READY_STATES)})"
+            f" WHERE edge.child_id = {own} AND parent.state NOT IN {words(READY_STATES)}"
+            " LIMIT 1 OFFSET 0)"
             f" ORDER BY created LIMIT {mark}"
+        ),
+        revoked=(
+            f"SELECT id FROM {JOB} WHERE state = '{REVOKED}' ORDER BY created DESC LIMIT {mark}"
         ),
         slice_of_inputs=(
             "SELECT result, id, key, worker, bytes FROM ("
@@ -317,11 +344,16 @@ def statements(
             f"SELECT id, key FROM {JOB} job WHERE state = {mark}"
             # Who ended before then was created before then: that is what there is an index for.
             f" AND created <= {at} AND finished <= {at}"
+            # With an OFFSET they are looked up for each job: else PostgreSQL joins whole tables.
             f" AND NOT EXISTS (SELECT 1 FROM {EDGE} edge JOIN {JOB} child"
-            " ON child.id = edge.child_id WHERE edge.parent_id = job.id"
-            f" AND {plain}child.state NOT IN {words(READY_STATES)})"
-            f" AND NOT EXISTS (SELECT 1 FROM {JOB} born WHERE born.parent_id = job.id"
-            f" AND {plain}born.state NOT IN {words(READY_STATES)})"
+            f" ON child.id = edge.child_id WHERE edge.parent_id = {own}"
+            f" AND {plain}child.state NOT IN {words(READY_STATES)} LIMIT 1 OFFSET 0)"
+            f" AND NOT EXISTS (SELECT 1 FROM {JOB} born WHERE born.parent_id = {own}"
+            f" AND {plain}born.state NOT IN {words(READY_STATES)} LIMIT 1 OFFSET 0)"
+            f" AND NOT EXISTS (SELECT 1 FROM {NAMED} named WHERE named.ledger_id = {own}"
+            " LIMIT 1 OFFSET 0)"
+            f" AND NOT EXISTS (SELECT 1 FROM {NAMED} named WHERE named.results_id = {own}"
+            " LIMIT 1 OFFSET 0)"
             f" ORDER BY created LIMIT {mark}"
         ),
         forget=f"DELETE FROM {JOB} WHERE id {among}",
@@ -372,75 +404,3 @@ def statements(
         ),
         columns={table: f"SELECT * FROM {table} LIMIT 0" for table in COLUMNS},
     )
-
-
-class Session(Protocol):
-    """The leader's connection to one database.
-
-    It connects when it is first asked, and anew after the database was away. All but `close` raise
-    what the database raises only within `transaction` or `reading`, which tell it in our words.
-    """
-
-    statements: Statements
-
-    def transaction(self, epoch: int | None) -> AbstractContextManager[None]:
-        """Begin, check *epoch* (None: do not), commit at the end; roll back after any error."""
-
-    def reading(self) -> AbstractContextManager[None]:
-        """Run statements that only read."""
-
-    def write_alone(self, epoch: int, batch: Batch) -> Written | None:
-        """Write a batch that nothing follows from, if that is faster than a transaction.
-
-        None: nothing was done, for a database without such a way or a batch that is not so.
-        """
-
-    def rows(self, statement: str, *parameters: object) -> list[Any]:
-        """Run *statement* and return its rows, tuples."""
-
-    def change(self, statement: str, *parameters: object) -> int:
-        """Run *statement* and return how many rows it changed."""
-
-    def columns(self, table: str) -> set[str]:
-        """Return the names of a table's columns."""
-
-    def among(self, values: Collection[str] | Collection[int]) -> object:
-        """Return the parameter that `statements` compares with "one of"."""
-
-    def at(self, seconds: float) -> object:
-        """Return the parameter for the time that is *seconds* from now."""
-
-    def moment(self, seconds: float | None) -> object:
-        """Return the parameter for a time in seconds since the epoch; None: there is none."""
-
-    def seconds(self, time: datetime) -> float:
-        """Return a time that was read as seconds since the epoch."""
-
-    def insert(self, jobs: Sequence[NewJob], edges: Sequence[Edge]) -> tuple[float, set[str]]:
-        """Insert jobs whose ids are free, and edges; return when, and the ids that were free."""
-
-    def end(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Write outcomes, guarded; return those that moved their job."""
-
-    def update(self, updates: Sequence[Update]) -> None:
-        """Write what running calls say, guarded."""
-
-    def release(self, releases: Sequence[Release]) -> list[tuple[str, int]]:
-        """Write releases, guarded; return (id, hand) of those that moved."""
-
-    def claim(self, claims: Sequence[Claim]) -> list[tuple[str, int]]:
-        """Write claims, guarded; return (id, hand) of those that moved."""
-
-    def lower(self, counts: Mapping[str, int]) -> list[Any]:
-        """Take from the counts of waiting jobs that wait for something; return their rows, as
-        `Statements.waiting` does, with the new counts.
-        """
-
-    def set_open(self, counts: Sequence[tuple[int, str]]) -> None:
-        """Write (count of open dependencies, id)."""
-
-    def begin_delays(self, delays: Mapping[str, float]) -> dict[str, float]:
-        """Let jobs be due after their delay, from now; return when, in seconds since the epoch."""
-
-    def close(self) -> None:
-        """Close the connection."""

@@ -34,7 +34,8 @@ from dask_facade.ledger.sql import (
     may_enter,
     statements,
 )
-from dask_facade.messages import Edge, NewJob, Outcome, Update, unpack_again
+from dask_facade.messages import Edge, NewJob, Outcome, Update
+from dask_facade.packing import unpack_again
 from dask_facade.states import PENDING, READY_STATES, RECEIVED, RETRY, STARTED, SUCCESS
 
 _STATEMENTS = statements(
@@ -45,6 +46,7 @@ _STATEMENTS = statements(
     json="?",
     by=" INDEXED BY {}",
     plain="+",
+    own="job.id",
 )
 _KEPT = f"CASE WHEN {IGNORED.format(id=JOB + '.id')} THEN {{nothing}} ELSE ? END"
 _END = {

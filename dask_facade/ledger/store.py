@@ -271,6 +271,9 @@ class Desk(Protocol):
         that is on the cluster alone is told as `serialization.dump_reference` writes it.
         """
 
+    def revoked(self, limit: int) -> Sequence[str]:
+        """Return the ids of REVOKED jobs, of those created last."""
+
     def requests(self, epoch: int, limit: int) -> Sequence[Asked]:
         """Return the oldest requests; they stay."""
 

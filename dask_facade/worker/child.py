@@ -115,7 +115,7 @@ class PipeChannel:
 
     def take(self, job_id: str, key: str) -> Any:
         """As `arguments.Channel` has it."""
-        return loads(self._ask("take", job_id, key))
+        return _bound(loads(self._ask("take", job_id, key)))
 
     def keep(self, value: Any, data: bytes | None) -> str:
         """As `arguments.Channel` has it."""
@@ -204,6 +204,17 @@ def _join(scheduler: str) -> None:
     """Let ``get_client()`` work, where the tasks' modules have imported distributed."""
     if scheduler and "distributed" in sys.modules:
         _connected(scheduler)
+
+
+def _bound(value: Any) -> Any:
+    """Return *value*, with its futures those of this process's client."""
+    if "distributed" not in sys.modules:
+        return value
+    from distributed import get_client
+
+    from dask_facade.cluster.remote import bound, is_remote
+
+    return bound(get_client(), value) if is_remote(value) else value
 
 
 @functools.cache

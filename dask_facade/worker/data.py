@@ -14,6 +14,7 @@ from typing import Any
 from distributed import Client, Future, Queue, Variable, Worker, get_client
 from distributed.client import ClosedClientError
 
+from dask_facade.cluster import remote
 from dask_facade.cluster.connection import reaching
 from dask_facade.cluster.futures import (
     ANSWER_TIMEOUT,
@@ -64,10 +65,13 @@ class WorkerData:
     def keep(self, job_id: str, hand: int, value: Any) -> str:
         """Keep *value* on this worker as the result of a job, and name it; return its key.
 
-        It lives as long as ``Variable("job:<id>")`` holds it, and until `let_go`: somebody who asks
-        for a future of the running job may just be naming that one. Only for the thread of a Dask
-        task. Raises ClusterUnavailable when the scheduler is away, or the worker's client closes.
+        Futures, actors and collections are kept where they are. It lives as long as
+        ``Variable("job:<id>")`` holds it, and until `let_go`: somebody who asks for a future of the
+        running job may just be naming that one. Only for the thread of a Dask task. Raises
+        ClusterUnavailable when the scheduler is away, or the worker's client closes.
         """
+        if remote.is_remote(value):
+            return text_of(remote.keep(self._client, job_id, hand, value))
         key = (KEPT, job_id, hand)
         with reaching(self._client):
             future = self._scattered(key, value)
@@ -103,14 +107,19 @@ class WorkerData:
     def take(self, job_id: str, key: str) -> Any:
         """Return what is kept of a job, from here or from the worker that has it.
 
-        Raises ResultLost.
+        Of futures, actors and collections that is what was returned. Raises ResultLost.
         """
         value = self._worker.data.get(key_of(key), _MISSING)
         if value is not _MISSING:
             return value
         try:
             with reaching(self._client):
-                return named(self._client, job_id, NAME_TIMEOUT).result(timeout=TAKE_TIMEOUT)
+                if remote.is_published(key_of(key)):
+                    return remote.published(self._client, job_id)
+                future = named(self._client, job_id, NAME_TIMEOUT)
+                if remote.is_returned(key_of(key)):
+                    return future
+                return future.result(timeout=TAKE_TIMEOUT)
         except (OSError, CancelledError) as error:
             raise ResultLost(f"the result of job {job_id!r} is gone from the cluster") from error
 

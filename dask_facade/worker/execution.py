@@ -25,7 +25,8 @@ from dask_facade.exceptions import (
     Retry,
     WorkerLostError,
 )
-from dask_facade.messages import Again, Call, Outcome, pack_again
+from dask_facade.messages import Again, Call, Outcome
+from dask_facade.packing import pack_again
 from dask_facade.registry import Runnable
 from dask_facade.serialization import NONE, Tupled, as_json, dump_exception, dumps, loads, preview
 from dask_facade.states import FAILURE, PENDING, RETRY, REVOKED, STARTED, SUCCESS
@@ -48,6 +49,7 @@ Limits = tuple[float | None, float | None]
 """Hard and soft, in seconds of the task's own running; None: there is none."""
 
 _NO_OPTIONS: Mapping[str, Any] = {}
+_VALUES = frozenset({str, int, float, bool, bytes})
 _UNLIMITED: AbstractContextManager[None] = nullcontext()
 _NONE = Ending(SUCCESS, NONE, "None")
 _WITHOUT_RESULT = Ending(SUCCESS, NONE, "")
@@ -189,6 +191,10 @@ class _Run:
         if value is None:
             return _NONE
         execution, options = self.execution, self.options
+        if type(value) not in _VALUES and self._stays(value):
+            if self.call.ignore_result and not _is_awaited(options):
+                return _WITHOUT_RESULT
+            return self._kept_where_it_is(value)
         if isinstance(value, Tupled) and self._tells_of_results():
             value = as_json(value.as_tuple())
         if self.call.ignore_result and not _is_awaited(options):
@@ -213,6 +219,20 @@ class _Run:
             logger.warning("the result of %s is not kept on the cluster: %s", self.call.id, error)
             return Ending(SUCCESS, data, preview(value))
         return Ending(SUCCESS, data if storable else None, preview(value), key=key, size=size)
+
+    def _stays(self, value: Any) -> bool:
+        """Tell whether *value* is what only leads to something on the cluster."""
+        if "distributed" not in sys.modules or getattr(self.channel, "is_eager", False):
+            return False
+        from dask_facade.cluster.remote import is_remote
+
+        return is_remote(value)
+
+    def _kept_where_it_is(self, value: Any) -> Ending:
+        from dask_facade.cluster.remote import await_arrival
+
+        await_arrival(value)
+        return Ending(SUCCESS, None, preview(value), key=self.channel.keep(value, None))
 
     def _succeeded(self, value: Any, ending: Ending) -> None:
         call, (args, kwargs) = self.call, self.arguments

@@ -17,7 +17,8 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]  # it has no types
 
 from dask_facade.exceptions import DaskFacadeError, DecodeError, TimeLimitExceeded, WorkerLostError
-from dask_facade.messages import Again, Call, Edge, NewJob, Outcome, pack_again
+from dask_facade.messages import Again, Call, Edge, NewJob, Outcome
+from dask_facade.packing import pack_again
 from dask_facade.serialization import dump_exception, dumps, loads
 from dask_facade.states import PENDING
 from dask_facade.worker.arguments import Channel
@@ -215,6 +216,9 @@ def kill_with_descendants(leader: int) -> None:
         started = psutil.Process(leader).children(recursive=True)
     except psutil.NoSuchProcess:
         started = []
+    if leader != os.getpid():  # first, or it would tell how those ended that it waits for
+        with suppress(ProcessLookupError):
+            os.kill(leader, signal.SIGKILL)
     for each in started:
         if each.pid != os.getpid():
             with suppress(psutil.NoSuchProcess):

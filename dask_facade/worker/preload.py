@@ -48,6 +48,21 @@ def prepare(settings_module: str, paths: Iterable[str]) -> None:
     signals.worker_process_init.send(None)
 
 
+def set_up_django() -> None:
+    """Set Django up as the environment says, in a process that only reads what others run.
+
+    What a site's modules raise is logged.
+    """
+    if not os.environ.get("DJANGO_SETTINGS_MODULE"):
+        return
+    try:
+        import django
+
+        django.setup()
+    except Exception:  # the site's modules
+        logger.exception("graphs cannot be read here whose modules have models")
+
+
 def _begin_as_told() -> None:
     """Call what the file holds that BEGINNING names, once for each time that it was written."""
     path = os.environ.get(BEGINNING)

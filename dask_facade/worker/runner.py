@@ -20,6 +20,7 @@ from dask_facade.worker.execution import Execution
 from dask_facade.worker.isolation import Household, Isolation
 from dask_facade.worker.node import node_name, node_of, queues_here
 from dask_facade.worker.serving import Runner
+from dask_facade.worker.slots import without_slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,12 @@ class Slot:
 
 def run(slot: Slot) -> str:
     """Serve calls on this Dask worker until the dispatcher or the worker ends it; say why."""
-    worker = get_worker()
     secede()  # the slot goes back at once: plain Dask work is not starved
+    with without_slot():
+        return _serve(slot, get_worker())
+
+
+def _serve(slot: Slot, worker: Worker) -> str:
     hostname = node_name(worker.name)
     if slot.as_celery:
         compat.bequeath()  # to the processes of isolated tasks, too

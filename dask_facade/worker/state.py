@@ -120,6 +120,16 @@ class WorkRequest:
         return list(self.stamps)
 
     @property
+    def callbacks(self) -> list[Any] | None:
+        """What runs when it ends well; None: nothing is linked to it."""
+        return self.options.get("link")
+
+    @property
+    def errbacks(self) -> list[Any] | None:
+        """What runs when it fails; None: nothing is linked to it."""
+        return self.options.get("link_error")
+
+    @property
     def replaced_task_nesting(self) -> int:
         """How often its job has become another task."""
         return int(self.options.get("replaced", 0))

@@ -23,6 +23,7 @@ INSTALLED_APPS = [
     "dask_facade",
     "dask_facade.api",
     "codebase",
+    "tutorial",
 ]
 
 MIDDLEWARE = [

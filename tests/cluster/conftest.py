@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from distributed import Client
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
@@ -29,7 +30,7 @@ def alias(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) ->
         alias
     ]
     with django_db_blocker.unblock():
-        connections[alias].creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+        connections[alias].creation.create_test_db(verbosity=0, autoclobber=True)
         yield alias
         connections[alias].creation.destroy_test_db(make(NAME)["NAME"], verbosity=0)
     del connections.settings[alias]
@@ -64,6 +65,20 @@ def dispatcher(app: DaskFacade, environment: dict[str, str]) -> Iterator[Dispatc
         yield dispatcher
     finally:
         dispatcher.stop()
+
+
+@pytest.fixture(scope="module")
+def address(dispatcher: DispatcherProcess) -> Iterator[str]:
+    """The address of its scheduler, for clients that end with the tests of the module."""
+    yield dispatcher.scheduler
+    close_all()
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[Client]:
+    """A client of Dask's own making."""
+    with Client(address, set_as_default=False) as client:
+        yield client
 
 
 @pytest.fixture

@@ -37,6 +37,12 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def runs(folder: Path, name: str) -> int:
+    """Return how often a task that writes a line to the file *name* ran."""
+    path = folder / name
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
 def command(process: psutil.Process) -> list[str]:
     """Return the command line of a process; nothing of one that has ended."""
     try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dask_facade import group, shared_task
 from dask_facade.contrib.abortable import AbortableTask
-from dask_facade.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from dask_facade.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from dask_facade.result import AsyncResult, allow_join_result
 from dask_facade.task import Task
 
@@ -100,6 +101,21 @@ def retry_slowly(self: Task, countdown: float) -> None:
 def succeed_at(self: Task, attempt: int) -> int:
     if self.request.retries < attempt:
         self.retry(countdown=0)
+    return self.request.retries
+
+
+@shared_task(bind=True, max_retries=2, default_retry_delay=0)
+def raise_retry(self: Task, *, path: str = "", eta: datetime | None = None) -> None:
+    """Raise a Retry of its own making each time."""
+    note(path)
+    raise Retry("by hand", MyErr("by hand"), when=eta or 0)
+
+
+@shared_task(bind=True, max_retries=1)
+def retry_in_the_past(self: Task, path: str) -> int:
+    note(path)
+    if not self.request.retries:
+        self.retry(exc=MyErr("late"), eta=datetime(2020, 1, 1, tzinfo=UTC))
     return self.request.retries
 
 
@@ -207,6 +223,12 @@ def exit_softly(path: str) -> None:
     raise SystemExit(1)
 
 
+@shared_task(acks_late=True, reject_on_worker_lost=False)
+def exit_unrepeatably(path: str) -> None:
+    note(path)
+    os._exit(1)
+
+
 @shared_task(isolate=True)
 def exit_isolated(path: str) -> None:
     note(path)
@@ -231,6 +253,11 @@ def wait_for_file(path: str) -> str:
 @shared_task
 def errback_new(request: Any, exc: BaseException, traceback: str, *, path: str) -> None:
     Path(path).write_text(f"{request.id}|{type(exc).__name__}|{exc}|{'raise' in traceback}")
+
+
+@shared_task
+def errback_that_raises(job_id: str) -> None:
+    raise MyErr(f"about {job_id}")
 
 
 @shared_task

@@ -15,7 +15,7 @@ from dask_facade import DaskFacade
 from dask_facade.beat import Scheduler, Service
 from dask_facade.models import Job
 from dask_facade.states import SUCCESS
-from tests.cluster.processes import DispatcherProcess, wait_for
+from tests.cluster.processes import DispatcherProcess, runs, wait_for
 
 Start = Callable[..., DispatcherProcess]
 OFTEN = 0.5  # seconds
@@ -55,12 +55,6 @@ def cluster() -> Iterator[LocalCluster]:
         n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         yield cluster
-
-
-def runs(folder: Path, name: str) -> int:
-    """How often an entry ran."""
-    path = folder / name
-    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 def due_times(alias: str, name: str) -> list[int]:

@@ -278,7 +278,8 @@ def test_nothing_begins_before_its_time() -> None:
     for result, seconds in ((by_countdown, 1), (by_eta, 3)):
         result.get(timeout=20)
         began = result.app.store.fetch([result.id])[result.id].started.timestamp()
-        assert seconds <= began - start <= seconds + 1.0
+        # Neighbours may take the machine away for seconds.
+        assert seconds <= began - start <= seconds + 5.0
 
 
 def test_a_slow_call_holds_no_fast_ones_hostage() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from dask_facade import AsyncResult, DaskFacade, GroupResult, chain, chord, group
 from dask_facade.app import Celery
-from dask_facade.canvas import _chain
+from dask_facade.canvas import _chain, signature
 from dask_facade.contrib.abortable import AbortableAsyncResult
 from dask_facade.exceptions import (
     ChordError,
@@ -24,6 +26,7 @@ from dask_facade.exceptions import (
     UnpickleableExceptionWrapper,
     WorkerLostError,
 )
+from dask_facade.ids import new_id
 from dask_facade.jobs import ABORT
 from dask_facade.ledger.memory import MemoryStore
 from dask_facade.states import (
@@ -43,6 +46,7 @@ from tests.cluster.processes import DispatcherProcess, wait_for
 pytestmark = pytest.mark.usefixtures("dispatcher")
 
 SOON = 20  # seconds
+FAR = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def test_01_an_unknown_or_forgotten_id_is_pending(app: DaskFacade) -> None:
@@ -129,6 +133,34 @@ def test_08_retries_are_counted_and_may_have_other_arguments() -> None:
     assert tasks.succeed_at.delay(3).get(timeout=SOON) == 3
     assert tasks.succeed_at.apply_async((3,), retries=2).get(timeout=SOON) == 3
     assert tasks.retry_with_others.delay(1).get(timeout=SOON) == 2
+
+
+def test_08_a_retry_of_a_tasks_own_making_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "runs"
+
+    result = tasks.raise_retry.delay(path=str(path))
+
+    with pytest.raises(tasks.MyErr, match="by hand"):
+        result.get(timeout=SOON)
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_08_a_retry_of_a_tasks_own_making_waits_for_its_eta(tmp_path: Path) -> None:
+    result = tasks.raise_retry.delay(path=str(tmp_path / "runs"), eta=FAR)
+
+    wait_for(lambda: result.state == RETRY, "the retry")
+
+    assert isinstance(result.result, tasks.MyErr)
+    assert result.traceback.rstrip().endswith("Retry: by hand")
+    result.revoke()
+
+
+def test_08_a_retry_at_a_time_that_has_passed_is_made_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "runs"
+
+    assert tasks.retry_in_the_past.delay(str(path)).get(timeout=SOON) == 1
+
+    assert len(path.read_text().splitlines()) == 2
 
 
 def test_09_the_request_says_what_celerys_does() -> None:
@@ -269,7 +301,11 @@ def test_13_an_id_may_be_revoked_before_it_exists(app: DaskFacade, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "task", [tasks.exit_hard, tasks.kill_itself, tasks.exit_softly, tasks.exit_isolated]
+    "task",
+    [
+        *(tasks.exit_hard, tasks.kill_itself, tasks.exit_softly, tasks.exit_isolated),
+        tasks.exit_unrepeatably,
+    ],
 )
 def test_14_a_call_that_ends_its_process_fails_and_is_not_run_again(
     task: Any, tmp_path: Path
@@ -299,6 +335,19 @@ def test_16_an_ignored_result_is_none_at_once() -> None:
     assert result.ignored
     assert result.get() is None
     assert (result.state, result.result) == (PENDING, None)
+
+
+def test_16_nothing_is_told_of_a_job_whose_result_is_ignored_but_to_who_looks(
+    app: DaskFacade,
+) -> None:
+    sent = app.send_task(tasks.echo.name, (1,), ignore_result=True)
+    wait_for(lambda: app.store.fetch([sent.id])[sent.id].ready, "its end")
+
+    meta = app.backend.get_task_meta(sent.id)
+
+    assert (meta["status"], meta["result"]) == (PENDING, None)
+    assert (sent.ignored, sent.state) == (True, PENDING)
+    assert AsyncResult(sent.id).state == SUCCESS
 
 
 def test_17_parents_are_walked_backwards_and_the_rest_of_a_failed_chain_fails() -> None:
@@ -372,6 +421,34 @@ def test_22_error_callbacks_by_their_signatures(tmp_path: Path) -> None:
     assert Path(old).read_text() == result.id
 
 
+def test_22_an_error_callback_that_raises_is_a_failure_of_its_own() -> None:
+    result = tasks.fail.apply_async(("first",), link_error=tasks.errback_that_raises.s())
+
+    with pytest.raises(tasks.MyErr, match="first"):
+        result.get(timeout=SOON)
+
+    wait_for(lambda: result.children, "the callback")
+    (callback,) = result.children
+    with pytest.raises(tasks.MyErr, match=f"about {result.id}"):
+        callback.get(timeout=SOON)
+    assert isinstance(result.result, tasks.MyErr)
+    assert str(result.result) == "first"
+
+
+@pytest.mark.parametrize("how", ["link", "link_error"])
+def test_22_a_callback_that_no_worker_knows_fails_alone(how: str) -> None:
+    task = tasks.echo if how == "link" else tasks.fail
+
+    result = task.apply_async(("x",), **{how: signature("no.such.callback")})
+    value = result.get(timeout=SOON, propagate=False)
+
+    wait_for(lambda: result.children, "the callback")
+    (callback,) = result.children
+    with pytest.raises(NotRegistered, match=r"no\.such\.callback"):
+        callback.get(timeout=SOON)
+    assert value == "x" if how == "link" else isinstance(value, tasks.MyErr)
+
+
 def test_23_a_link_gets_the_result(tmp_path: Path) -> None:
     result = tasks.add.apply_async((1, 2), link=tasks.add.s(10))
 
@@ -419,6 +496,18 @@ def test_27_an_unknown_task_fails(app: DaskFacade) -> None:
         result.get(timeout=SOON)
 
     assert isinstance(result.result, KeyError)
+
+
+def test_27_an_unknown_task_in_a_canvas_fails_what_depends_on_it() -> None:
+    unknown = signature("no.such.step", (1,))
+
+    chained = chain(tasks.echo.s(1), unknown, tasks.echo.s()).delay()
+    body = chord([tasks.echo.s(1), unknown], tasks.echo.s()).delay()
+
+    for result in (chained, body):
+        with pytest.raises(NotRegistered, match=r"no\.such\.step"):
+            result.get(timeout=SOON)
+    assert isinstance(body.get(timeout=SOON, propagate=False), ChordError)
 
 
 def test_28_the_sets_of_states_are_celerys() -> None:
@@ -525,6 +614,61 @@ def test_the_state_of_another_job_can_be_told(tmp_path: Path) -> None:
     path.touch()
     assert other.get(timeout=SOON) == "seen"
     assert other.state == SUCCESS
+
+
+def test_a_job_that_waits_is_done_by_hand_and_what_waits_for_it_goes_on(app: DaskFacade) -> None:
+    last = chain(tasks.add.si(1, 1).set(countdown=60), tasks.add.s(1)).delay()
+    other = tasks.add.apply_async((1, 1), countdown=60)
+
+    app.backend.mark_as_done(last.parent.id, 40)
+    app.backend.mark_as_failure(other.id, tasks.MyErr("by hand"))
+
+    assert last.get(timeout=SOON) == 41
+    assert last.parent.get(timeout=SOON) == 40
+    with pytest.raises(tasks.MyErr, match="by hand"):
+        other.get(timeout=SOON)
+
+
+def test_a_step_that_waits_for_another_is_done_by_hand_once(
+    app: DaskFacade, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    last = chain(tasks.wait_for_file.si(str(seen)), tasks.note.si(str(tmp_path / "ran"))).delay()
+    wait_for(lambda: last.parent.state == STARTED, "its start")
+
+    app.backend.mark_as_done(last.id, "by hand")
+
+    assert last.get(timeout=SOON) == "by hand"
+    seen.touch()
+    assert last.parent.get(timeout=SOON) == "seen"
+    assert tasks.add.delay(1, 1).get(timeout=SOON) == 2
+    assert (last.state, last.get(), (tmp_path / "ran").exists()) == (SUCCESS, "by hand", False)
+
+
+def test_a_header_that_raises_while_it_is_made_submits_no_part_of_the_chord(
+    app: DaskFacade,
+) -> None:
+    ids = [new_id(), new_id()]
+
+    def header() -> Iterator[Any]:
+        yield tasks.echo.s(1).set(task_id=ids[0])
+        raise tasks.MyErr("in the generator")
+
+    with pytest.raises(tasks.MyErr, match="in the generator"):
+        chord(header(), tasks.echo.s().set(task_id=ids[1])).delay()
+
+    assert app.store.fetch(ids) == {}
+
+
+def test_a_canvas_that_holds_itself_is_refused_before_anything_is_written(app: DaskFacade) -> None:
+    ids = [new_id(), new_id()]
+    whole = chain(*(tasks.echo.s(1).set(task_id=id) for id in ids))
+    whole.tasks.append(whole)
+
+    with pytest.raises(ValueError, match="itself"):
+        whole.apply_async()
+
+    assert app.store.fetch(ids) == {}
 
 
 @pytest.mark.parametrize(

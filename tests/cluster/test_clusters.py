@@ -21,6 +21,9 @@ from dask_facade.cluster.connection import connect
 from tests.cluster import tasks
 from tests.cluster.processes import ROOT, DispatcherProcess, command, wait_for
 
+# What is told of clusters here no database has a part in.
+ON_ONE_DATABASE = pytest.mark.parametrize("alias", ["default"], indirect=True, scope="module")
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
@@ -43,6 +46,7 @@ def joined(
         dispatcher.stop()
 
 
+@ON_ONE_DATABASE
 def test_jobs_run_on_the_cluster_that_was_joined(
     joined: DispatcherProcess, cluster: LocalCluster
 ) -> None:
@@ -52,6 +56,7 @@ def test_jobs_run_on_the_cluster_that_was_joined(
     assert set(group(tasks.process_id.s() for _ in range(20)).delay().get(timeout=30)) == {worker}
 
 
+@ON_ONE_DATABASE
 def test_plain_dask_work_is_not_starved_by_runners(
     joined: DispatcherProcess, cluster: LocalCluster
 ) -> None:
@@ -65,6 +70,7 @@ def test_plain_dask_work_is_not_starved_by_runners(
         assert time.monotonic() - start < 5
 
 
+@ON_ONE_DATABASE
 def test_nothing_of_ours_is_left_on_the_cluster(
     app: DaskFacade, environment: dict[str, str], cluster: LocalCluster
 ) -> None:
@@ -97,6 +103,7 @@ def refused(*arguments: str, **environment: str) -> str:
     return ended.stderr
 
 
+@ON_ONE_DATABASE
 def test_a_scheduler_that_does_not_answer_is_named(
     app: DaskFacade, environment: dict[str, str]
 ) -> None:
@@ -106,21 +113,21 @@ def test_a_scheduler_that_does_not_answer_is_named(
     assert "leave out --scheduler for a local cluster" in said
 
 
+@ON_ONE_DATABASE
 def test_a_scheduler_on_another_machine_must_be_allowed(environment: dict[str, str]) -> None:
     said = refused("--scheduler", "tcp://192.0.2.1:8786", **environment)
 
     assert "DASK_FACADE['ALLOW_INSECURE_CLUSTER'] = True" in said
 
 
+@ON_ONE_DATABASE
 def test_a_database_without_the_tables_is_told_what_to_do(environment: dict[str, str]) -> None:
-    if environment["DASK_FACADE_TEST_DB"] == "postgres":
-        pytest.skip("it would need another database on the server")
-
     said = refused(**{**environment, "DASK_FACADE_TEST_NAME": "empty"})
 
     assert "manage.py migrate" in said
 
 
+@ON_ONE_DATABASE
 def test_a_cluster_without_workers_is_refused(environment: dict[str, str]) -> None:
     assert "--workers must be 1 or more" in refused("--workers", "0", **environment)
 
@@ -146,7 +153,7 @@ def is_bound(held: socket.socket, port: int) -> bool:
 def test_an_embedded_cluster_that_cannot_start_again_yet_is_started_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("dask_facade.cluster.local.RESTART_PAUSE", 0.1)
+    monkeypatch.setattr("dask_facade.cluster.own.RESTART_PAUSE", 0.1)
 
     async def main() -> None:
         cluster = local.LocalCluster(1)

@@ -13,7 +13,7 @@ from dask_facade import DaskFacade, group
 from dask_facade.states import SUCCESS
 from tests.cluster import tasks
 from tests.cluster.deployment import Deployment
-from tests.cluster.processes import DispatcherProcess, wait_for
+from tests.cluster.processes import DispatcherProcess, runs, wait_for
 
 Join = Callable[[str], DispatcherProcess]
 
@@ -40,12 +40,6 @@ def cluster() -> Iterator[LocalCluster]:
         n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         yield cluster
-
-
-def runs(folder: Path, name: str) -> int:
-    """How often `tasks.note` ran under this name."""
-    path = folder / name
-    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 def test_a_call_outlives_its_dispatcher_and_its_runner_tells_the_next_one(

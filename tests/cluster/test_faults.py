@@ -16,7 +16,7 @@ from dask_facade.exceptions import TimeoutError, WorkerLostError
 from dask_facade.result import AsyncResult
 from dask_facade.states import FAILURE, SUCCESS
 from tests.cluster import tasks
-from tests.cluster.processes import DispatcherProcess, assert_gone, wait_for
+from tests.cluster.processes import DispatcherProcess, assert_gone, runs, wait_for
 
 
 @pytest.fixture
@@ -41,12 +41,6 @@ def start(dispatchers: list[DispatcherProcess], environment: dict[str, str]) -> 
     dispatchers.append(dispatcher)
     dispatcher.wait_until_ready()
     return dispatcher
-
-
-def runs(folder: Path, name: str) -> int:
-    """How often `tasks.note` ran under this name."""
-    path = folder / name
-    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 def test_without_a_dispatcher_jobs_wait_and_get_says_so(

@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from distributed import Client, Variable
 
 from dask_facade import AsyncResult, DaskFacade, group
-from dask_facade.cluster.connection import close_all
 from dask_facade.exceptions import JobNotFound, ResultLost, TaskRevokedError
 from dask_facade.states import SUCCESS
 from tests.cluster import future_tasks as tasks
 from tests.cluster.bare import bare, left_of
-from tests.cluster.processes import DispatcherProcess, wait_for
+from tests.cluster.processes import wait_for
 
-pytestmark = pytest.mark.parametrize("alias", ["default"], indirect=True, scope="module")
+pytestmark = [
+    pytest.mark.parametrize("alias", ["default"], indirect=True, scope="module"),
+    pytest.mark.usefixtures("address"),
+]
 
 MIB = 2**20
-
-
-@pytest.fixture(scope="module", autouse=True)
-def address(dispatcher: DispatcherProcess) -> Iterator[str]:
-    yield dispatcher.scheduler
-    close_all()
-
-
-@pytest.fixture
-def client(address: str) -> Iterator[Client]:
-    with Client(address, set_as_default=False) as client:
-        yield client
 
 
 def read(id: str) -> str:

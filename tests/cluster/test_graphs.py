@@ -15,26 +15,16 @@ from distributed import Client, Variable
 from django.db import transaction
 
 from dask_facade import AsyncResult, DaskFacade
-from dask_facade.cluster.connection import close_all
 from dask_facade.exceptions import DuplicateTaskId, ResultLost, TaskRevokedError
 from dask_facade.states import FAILURE, PENDING, REVOKED, SUCCESS
 from tests.cluster import future_tasks as tasks
 from tests.cluster.bare import bare, left_of
-from tests.cluster.processes import DispatcherProcess, python, wait_for
+from tests.cluster.processes import python, wait_for
 
-pytestmark = pytest.mark.parametrize("alias", ["default"], indirect=True, scope="module")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def address(dispatcher: DispatcherProcess) -> Iterator[str]:
-    yield dispatcher.scheduler
-    close_all()
-
-
-@pytest.fixture
-def client(address: str) -> Iterator[Client]:
-    with Client(address, set_as_default=False) as client:
-        yield client
+pytestmark = [
+    pytest.mark.parametrize("alias", ["default"], indirect=True, scope="module"),
+    pytest.mark.usefixtures("address"),
+]
 
 
 def double(x: Any) -> Any:

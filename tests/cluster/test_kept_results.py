@@ -25,6 +25,7 @@ from tests.cluster.deployment import Deployment
 from tests.cluster.processes import DispatcherProcess, wait_for
 
 STORED, TOO_LARGE = 2**20, 20 * 2**20  # bytes
+ON_ONE_DATABASE = pytest.mark.parametrize("alias", ["default"], indirect=True, scope="module")
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def scheduler(app: DaskFacade, environment: dict[str, str]) -> Iterator[psutil.P
         dispatcher.stop()
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_result_that_cannot_be_kept_is_stored_or_fails_its_call(
     how: signal.Signals, scheduler: psutil.Process, tmp_path: Path

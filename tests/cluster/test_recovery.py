@@ -16,7 +16,7 @@ from dask_facade import AsyncResult, DaskFacade
 from dask_facade.exceptions import WorkerLostError
 from dask_facade.states import SUCCESS
 from tests.cluster import tasks
-from tests.cluster.processes import ROOT, DispatcherProcess, command, python, wait_for
+from tests.cluster.processes import ROOT, DispatcherProcess, command, python, runs, wait_for
 
 SOON = 30  # seconds
 
@@ -41,11 +41,6 @@ def schedulers(dispatcher: DispatcherProcess) -> list[psutil.Process]:
     """The scheduler of its local cluster; none, while that is started anew."""
     scheduler = ["-m", "dask_facade.cluster.local", "scheduler"]
     return [each for each in dispatcher.family() if command(each)[1:4] == scheduler]
-
-
-def runs(folder: Path, name: str) -> int:
-    path = folder / name
-    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 CALL = "from tests.cluster import tasks; result = tasks.add.delay(20, 22); "

@@ -29,10 +29,9 @@ from dask_facade.messages import (
     Pull,
     Report,
     Shape,
-    pack,
 )
+from dask_facade.packing import pack
 from dask_facade.serialization import (
-    dump_arguments,
     dump_reference,
     dumps,
     load_exception,
@@ -41,6 +40,7 @@ from dask_facade.serialization import (
 from dask_facade.states import REVOKED, SUCCESS
 from dask_facade.worker.runner import Slot, run
 from tests.cluster.processes import ROOT, assert_gone, wait_for
+from tests.unit import calls
 from tests.unit.listening import SECRET, Listener, soon
 
 # The scheduler runs in this process; it warns of keys that died with their worker.
@@ -132,31 +132,7 @@ def place(client: Client) -> Iterator[Callable[[int], Placed]]:
 
 
 def a_call(task: str, *args: Any, **changes: Any) -> Call:
-    id = new_id()
-    call = Call(
-        id=id,
-        task=f"tests.cluster.worker_tasks.{task}",
-        attempt=1,
-        hand=1,
-        queue="q",
-        priority=0,
-        created=0.0,
-        due=None,
-        acks_late=False,
-        ignore_result=False,
-        lost=0,
-        root_id=id,
-        parent_id=None,
-        group_id=None,
-        shape=Shape.NOTHING,
-        payload=dump_arguments(args, {}),
-        expires=None,
-        graph=False,
-        options=b"",
-        near="",
-        inputs=(),
-    )
-    return call._replace(**changes)
+    return calls.a_call(new_id(), f"tests.cluster.worker_tasks.{task}", *args, **changes)
 
 
 def taking(task: str, outcome: Outcome, worker: str) -> Call:

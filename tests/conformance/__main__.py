@@ -93,7 +93,7 @@ def _run(
     ends.write_text("")
     choice.write_text(json.dumps({"run": list(chosen), "once": list(once)}))
     environment = suite.environment(CONFORMANCE_CHOSEN=str(choice), CONFORMANCE_ENDS=str(ends))
-    log = REPORT.parent / "conformance" / f"{Path(file).stem}.log"
+    log = suite.PLACE / f"{file.removesuffix('.py').replace('/', '-')}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
             _pytest(python, file, "-rf", "--tb=short", "--timeout", str(_item_timeout(file))),

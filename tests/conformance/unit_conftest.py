@@ -35,6 +35,7 @@ def celery_config() -> Mapping[str, Any]:
         "task_default_queue": "testcelery",
         "task_default_routing_key": "testcelery",
         "task_queues": (Queue("testcelery", routing_key="testcelery"),),
+        "task_serializer": "json",  # as if unsaid in Celery; here it is what makes JSON strict
     }
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from dask_facade.ids import new_id
 from dask_facade.jobs import Batch, Claim, Job, Release, Written
 from dask_facade.ledger.store import Desk, JobStore
-from dask_facade.messages import Again, Call, Edge, NewJob, Outcome, Shape, pack_again
+from dask_facade.messages import Again, Call, Edge, NewJob, Outcome, Shape
+from dask_facade.packing import pack_again
 from dask_facade.states import PENDING, RETRY, SUCCESS
 
 AT_ONCE = 0.0

@@ -9,6 +9,7 @@ from django.test import override_settings
 
 from dask_facade.checks import (
     check_addresses,
+    check_cluster,
     check_deployment,
     check_ledger_database,
     check_routers,
@@ -228,3 +229,29 @@ def test_the_checks_run_without_a_database_being_named():
 
 def test_the_settings_of_the_tests_pass_their_own_checks():
     assert checks.run_checks(tags=["dask_facade"]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("distributed.LocalCluster", None),
+        ("distributed.SSHCluster", None),  # a function that returns one
+        ("distributed.LocalClusterz", "has no attribute 'LocalClusterz'"),
+        ("nowhere.at.all.Cluster", "No module named 'nowhere'"),
+        ("LocalCluster", "no kind of cluster"),
+        ("distributed.__version__", "is no kind of cluster, but a str"),
+    ],
+)
+def test_a_kind_of_cluster_that_is_not_there_is_an_error_with_a_hint(path, said):
+    with override_settings(DASK_FACADE={"CLUSTER": {"class": path}}):
+        errors = check_cluster(None)
+
+    assert [each.id for each in errors] == ([] if said is None else ["dask_facade.E012"])
+    if said is not None:
+        assert said in errors[0].msg
+        assert "dask_jobqueue.SLURMCluster" in errors[0].hint
+
+
+def test_a_site_with_a_local_cluster_has_none_to_be_checked():
+    with override_settings(DASK_FACADE={}):
+        assert check_cluster(None) == []

@@ -42,8 +42,8 @@ def test_the_defaults_pass_their_own_check():
 
 
 def test_an_unknown_setting_is_named_with_those_there_are():
-    with pytest.raises(ImproperlyConfigured, match=r"no setting 'COLOUR'; it has .*WORKERS"):
-        Settings.read({"COLOUR": 1})
+    with pytest.raises(ImproperlyConfigured, match=r"no setting 'BOX'; it has .*WORKERS"):
+        Settings.read({"BOX": 1})
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,8 @@ def test_the_setting_is_a_dict(values):
         ("DISPATCHER_HOST", 127),
         ("SCHEDULER_ADDRESS", 8786),
         ("ADVERTISE_ADDRESS", ("host", 1)),
+        ("CLUSTER", "distributed.LocalCluster"),
+        ("LINGER", "60"),
         ("RESULT_STORE_LIMIT", 1e6),
     ],
 )
@@ -130,6 +132,13 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(name, value):
         ("RESULT_INLINE_LIMIT", -1),
         ("RESULT_STORE_LIMIT", 0),
         ("RESULT_STORE_LIMIT", FRAME_LIMIT),  # a line must carry it, with what is around it
+        ("CLUSTER", {}),
+        ("CLUSTER", {"class": 1}),
+        ("CLUSTER", {"class": "a.B", "kwarg": {}}),
+        ("CLUSTER", {"class": "a.B", "kwargs": [1]}),
+        ("CLUSTER", {"class": "a.B", "adapt": True}),
+        ("CLUSTER", {"class": "a.B", "kwargs": {1: 2}}),
+        ("LINGER", -1.0),
         ("ADVERTISE_ADDRESS", "host"),
         ("ADVERTISE_ADDRESS", "host:port"),
         ("ADVERTISE_ADDRESS", ":1"),
@@ -159,3 +168,11 @@ def test_a_value_that_cannot_work_is_refused_by_name(name, value):
 )
 def test_a_value_that_works_is_taken(name, value):
     assert getattr(Settings.read({name: value}), name) == value
+
+
+def test_a_cluster_is_either_started_or_joined():
+    cluster = {"class": "distributed.LocalCluster"}
+
+    assert cluster == Settings.read({"CLUSTER": cluster}).CLUSTER
+    with pytest.raises(ImproperlyConfigured, match="leave one of them out"):
+        Settings.read({"CLUSTER": cluster, "SCHEDULER_ADDRESS": "tcp://127.0.0.1:8786"})

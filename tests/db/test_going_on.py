@@ -8,7 +8,9 @@ import time
 import pytest
 
 from dask_facade.exceptions import ChordError, LedgerRefused, TaskRevokedError
-from dask_facade.messages import Edge, Shape, Update, pack_jobs
+from dask_facade.jobs import Ending
+from dask_facade.messages import Edge, Shape, Update
+from dask_facade.packing import pack_jobs
 from dask_facade.serialization import NONE, load_exception, load_reference
 from dask_facade.states import FAILURE, PENDING, RECEIVED, RETRY, REVOKED, SUCCESS
 from tests.db.plans import again, chain, chord, claim, edge, end, failed, job, ready
@@ -342,6 +344,17 @@ def test_what_waits_for_a_job_that_was_cut_is_revoked_and_so_is_what_waits_for_t
         assert steps[0].id in str(error)
 
 
+def test_a_job_that_is_revoked_in_the_batch_of_its_retry_is_not_told_as_ready(ledger):
+    steps, edges = chain(2)
+    ledger.submit(*steps, edges=edges)
+    ledger.claim(*steps)
+
+    written = ledger.write(outcomes=[end(steps[0], cut=True), end(steps[1], RETRY)])
+
+    assert (failed(written), ready(written)) == ([steps[1].id], [])
+    assert ledger.fetch(steps[1]).state == REVOKED
+
+
 def test_the_body_of_a_chord_is_revoked_with_a_header_that_was_cut(ledger):
     header, body, edges = chord(2)
     ledger.submitted(*header, body, edges=edges)
@@ -444,3 +457,17 @@ def test_a_parent_that_is_gone_gives_none(ledger):
     ledger.submit(child, edges=[Edge("nobody", child.id, 0, True)])
 
     assert ledger.desk.inputs(child.id, 0, 100) == ([NONE], 1)
+
+
+def test_a_job_that_is_scheduled_again_is_told_without_what_was_forgotten(ledger):
+    first = job()
+    second = job(shape=Shape.FIRST, due=4e9)
+    ledger.submitted(first, second, edges=[edge(first, second)])
+    ledger.run(first)
+    ledger.desk.end(ledger.epoch, [Ending(second.id, FAILURE, b"cValueError", "no", None)])
+    ledger.desk.forget(ledger.epoch, [first.id])
+    ledger.desk.reopen(ledger.epoch, [second.id])
+
+    (call,) = ledger.desk.later(10)
+
+    assert (call.id, call.inputs) == (second.id, (NONE,))

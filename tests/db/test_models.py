@@ -7,12 +7,23 @@ from django.core.management import call_command
 from django.db import connections
 
 from dask_facade.ledger.sql import COLUMNS, LEASE_NAME
-from dask_facade.models import ID_LENGTH, Edge, Group, Job, Lease, Queue, Request, Schedule
+from dask_facade.models import (
+    ID_LENGTH,
+    DaskJob,
+    Edge,
+    Group,
+    Job,
+    Lease,
+    Queue,
+    Request,
+    Schedule,
+)
 from dask_facade.states import ALL_STATES, SUCCESS
 from tests.db.plans import chain, job
 
 MODELS = {
-    model._meta.db_table: model for model in (Job, Edge, Request, Lease, Queue, Group, Schedule)
+    model._meta.db_table: model
+    for model in (Job, Edge, Request, Lease, Queue, Group, Schedule, DaskJob)
 }
 
 

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.db import router
 from django.test import override_settings
 
-from dask_facade.models import Edge, Job, Lease, Request
+from dask_facade.models import DaskJob, DaskScheduler, Edge, Job, Lease, Request
 
 pytestmark = pytest.mark.usefixtures("routed")
 
@@ -21,13 +21,13 @@ def routed():
         yield
 
 
-@pytest.mark.parametrize("model", [Job, Edge, Request, Lease])
+@pytest.mark.parametrize("model", [Job, Edge, Request, Lease, DaskJob, DaskScheduler])
 def test_the_ledgers_models_are_read_and_written_where_it_is(model):
     assert router.db_for_read(model) == "jobs"
     assert router.db_for_write(model) == "jobs"
 
 
-@pytest.mark.parametrize("model", [Job, Edge, Request, Lease])
+@pytest.mark.parametrize("model", [Job, Edge, Request, Lease, DaskJob, DaskScheduler])
 def test_their_tables_are_made_there_alone(model):
     assert router.allow_migrate_model("jobs", model)
     assert not router.allow_migrate_model("default", model)

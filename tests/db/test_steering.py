@@ -14,8 +14,8 @@ from dask_facade.messages import (
     Shape,
     Spawn,
     Update,
-    pack_jobs,
 )
+from dask_facade.packing import pack_jobs
 from dask_facade.serialization import load_exception
 from dask_facade.states import FAILURE, PENDING, RECEIVED, RETRY, REVOKED, STARTED, SUCCESS
 from tests.db.conftest import on_postgres
@@ -275,6 +275,16 @@ def test_a_job_that_waits_for_its_next_attempt_is_revoked(ledger):
 
     assert [(end.attempt, end.hand) for end in written.outcomes] == [(2, 1)]
     assert ledger.states(made) == [REVOKED]
+
+
+def test_it_is_known_which_jobs_were_revoked_last(ledger):
+    jobs = [job() for _ in range(4)]
+    for made in jobs:
+        ledger.submit(made)
+    ledger.desk.revoke(ledger.epoch, [made.id for made in jobs[1:]], "revoked")
+
+    assert ledger.desk.revoked(2) == [jobs[3].id, jobs[2].id]
+    assert set(ledger.desk.revoked(9)) == {made.id for made in jobs[1:]}
 
 
 def test_what_runs_or_has_ended_is_not_revoked_here(ledger):

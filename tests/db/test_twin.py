@@ -13,7 +13,8 @@ from dask_facade.exceptions import LedgerRefused
 from dask_facade.jobs import Ending, Job, Release, Saying
 from dask_facade.ledger.memory import MemoryStore
 from dask_facade.ledger.orm import OrmStore
-from dask_facade.messages import Edge, Shape, Spawn, Update, pack_jobs
+from dask_facade.messages import Edge, Shape, Spawn, Update
+from dask_facade.packing import pack_jobs
 from dask_facade.states import ABORTED, FAILURE, PENDING, READY_STATES, RETRY, STARTED, SUCCESS
 from tests.db.plans import Led, again, claim, end, job
 
@@ -226,6 +227,7 @@ def make_machine(alias, desk):
         @rule()
         def look(self):
             self.both(lambda twin: sorted(twin.desk.idle(1_000)))
+            self.both(lambda twin: sorted(twin.desk.revoked(1_000)))
             self.both(lambda twin: told(twin.desk.later(1_000)))
 
         @rule(data=st.data())

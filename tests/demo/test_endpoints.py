@@ -1,33 +1,21 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from codebase.tasks import measure_text
 from django.apps import apps
-from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management import call_command
-from django.test import override_settings
 from rest_framework.test import APIClient
 
 from dask_facade.models import Job
 from dask_facade.states import FAILURE, PENDING
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("demo.urls")]
+pytestmark = [
+    pytest.mark.usefixtures("codebase_app"),
+    pytest.mark.django_db,
+    pytest.mark.urls("demo.urls"),
+]
 
 PATHS = ["/a/b.py", "/a/c.py"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def codebase_app(django_db_setup, django_db_blocker) -> Iterator[None]:
-    """Install the demo's app, with its table, for the tests of this module."""
-    installed = [*settings.INSTALLED_APPS, "django.contrib.humanize", "codebase"]
-    with override_settings(INSTALLED_APPS=installed), django_db_blocker.unblock():
-        call_command("migrate", "codebase", verbosity=0)
-        with django_db_blocker.block():
-            yield
-        call_command("migrate", "codebase", "zero", verbosity=0)
 
 
 @pytest.fixture(autouse=True)

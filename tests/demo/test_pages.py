@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -8,15 +7,17 @@ from codebase.analysis import Function, Measure, Unparsable
 from codebase.ranking import rank_files
 from codebase.records import ranking_record
 from django.apps import apps
-from django.conf import settings
 from django.core.cache import cache
-from django.core.management import call_command
-from django.test import Client, override_settings
+from django.test import Client
 
 from dask_facade.models import Job
 from dask_facade.states import FAILURE, SUCCESS
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("codebase.urls")]
+pytestmark = [
+    pytest.mark.usefixtures("codebase_app"),
+    pytest.mark.django_db,
+    pytest.mark.urls("codebase.urls"),
+]
 
 PATHS = ["/a/b.py", "/a/c.py", "/a/d.py"]
 RANKING = rank_files(
@@ -27,17 +28,6 @@ RANKING = rank_files(
     ],
     "/lib",
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def codebase_app(django_db_setup, django_db_blocker) -> Iterator[None]:
-    """Install the demo's app, with its table, for the tests of this module."""
-    installed = [*settings.INSTALLED_APPS, "django.contrib.humanize", "codebase"]
-    with override_settings(INSTALLED_APPS=installed), django_db_blocker.unblock():
-        call_command("migrate", "codebase", verbosity=0)
-        with django_db_blocker.block():
-            yield
-        call_command("migrate", "codebase", "zero", verbosity=0)
 
 
 @pytest.fixture(autouse=True)

@@ -15,30 +15,11 @@ from typing import Any
 
 from dask_facade import shared_task
 from dask_facade.exceptions import DuplicateTaskId, Ignore, SoftTimeLimitExceeded
-from dask_facade.messages import Edge, NewJob
+from dask_facade.messages import Edge
 from dask_facade.task import Task
+from tests.unit.stage import new_job
 
-NEW = NewJob(
-    id="child",
-    task="task",
-    queue="q",
-    priority=0,
-    payload=b"payload",
-    preview="",
-    due=None,
-    expires=None,
-    delay=0.0,
-    acks_late=False,
-    ignore_result=False,
-    graph=False,
-    owner="",
-    root_id="a",
-    parent_id="a",
-    group_id=None,
-    shape=0,
-    options=b"",
-    errbacks=b"",
-)
+NEW = new_job("child", queue="q", parent_id="a")
 EDGE = Edge("child", "other", 0, True)
 
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from dask_facade import DaskFacade, current
 from dask_facade.ledger.memory import MemoryStore
+from tests.unit.house import House
 from tests.unit.listening import DEADLINE, Listener
 
 
@@ -53,3 +55,24 @@ def app(no_thread_stays: None, store: MemoryStore) -> Iterator[DaskFacade]:
     app.client.close()
     if before is not None:
         current.set_app(before)
+
+
+@pytest.fixture
+def lead(no_thread_stays: None, store: MemoryStore) -> Iterator[Callable[..., House]]:
+    """Let one more leader lead; the one before it ends."""
+    houses: list[House] = []
+
+    def lead(**options: Any) -> House:
+        if houses:
+            houses[-1].close()
+        houses.append(House(store, **options))
+        return houses[-1]
+
+    yield lead
+    for house in houses:
+        house.close()
+
+
+@pytest.fixture
+def house(lead: Callable[..., House]) -> House:
+    return lead()

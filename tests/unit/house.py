@@ -60,6 +60,11 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = DEADLI
         time.sleep(0.002)
 
 
+def is_done(house: House) -> None:
+    """Return when a house has done what it was asked for."""
+    wait_for(lambda: house.requests() == [], "all that was asked for")
+
+
 class House:
     """A leader on *store*; several of them lead one after another."""
 
@@ -89,7 +94,7 @@ class House:
             hurry=hurry.set,
             fail=self.failures.append,
         )
-        requests = Requests(
+        self.asked = requests = Requests(
             self.writer,
             self._reader,
             self.switchboard,

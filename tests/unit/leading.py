@@ -6,7 +6,8 @@ from typing import Any
 
 from dask_facade.jobs import Batch, Claim
 from dask_facade.ledger.memory import MemoryStore
-from dask_facade.messages import Again, Outcome, Update, pack_again
+from dask_facade.messages import Again, Outcome, Update
+from dask_facade.packing import pack_again
 from dask_facade.serialization import dump_exception, dumps, preview
 from dask_facade.states import FAILURE, RETRY, REVOKED
 from tests.unit.listening import SECRET

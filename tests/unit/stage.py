@@ -46,8 +46,8 @@ from dask_facade.messages import (
     Shape,
     Spawned,
     Update,
-    pack_again,
 )
+from dask_facade.packing import pack_again
 from dask_facade.states import READY_STATES, SUCCESS
 from dask_facade.verdicts import WITHDRAWN
 

@@ -3,46 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from dask_facade.jobs import ABORT, END, SAY
-from dask_facade.ledger.memory import MemoryStore
 from dask_facade.messages import Abort, Ack, Held, Push, Wait
 from dask_facade.states import ABORTED, FAILURE, RETRY, SUCCESS
-from tests.unit.house import House, job, wait_for
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def lead(no_thread_stays: None, store: MemoryStore) -> Iterator[Callable[..., House]]:
-    """Let one more leader lead; the one before it ends."""
-    houses: list[House] = []
-
-    def lead(**options: Any) -> House:
-        if houses:
-            houses[-1].close()
-        houses.append(House(store, **options))
-        return houses[-1]
-
-    yield lead
-    for house in houses:
-        house.close()
-
-
-@pytest.fixture
-def house(lead: Callable[..., House]) -> House:
-    return lead()
-
-
-def is_done(house: House) -> None:
-    wait_for(lambda: house.requests() == [], "all that was asked for")
+from tests.unit.house import House, is_done, job, wait_for
 
 
 def test_the_runner_of_a_job_is_told_that_it_is_aborted(house: House) -> None:

@@ -105,6 +105,19 @@ def test_only_queues_that_are_served_are_named() -> None:
     assert backlog.next_queue([]) == "mail"
 
 
+def test_a_queue_of_somebodys_own_is_only_taken_by_who_names_it() -> None:
+    backlog = Backlog()
+    backlog.push(a_call("x", queue="own:pool"))
+
+    assert backlog.next_queue([]) is None
+    assert backlog.next_queue(["own:pool"]) == "own:pool"
+
+    backlog.push(a_call("y", queue="mail"))
+
+    assert backlog.next_queue([]) == "mail"
+    assert backlog.next_queue(["own:other"]) is None
+
+
 def test_nothing_is_next_when_nothing_is_there() -> None:
     assert Backlog().next_queue([]) is None
 

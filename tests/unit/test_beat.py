@@ -176,6 +176,14 @@ def test_the_schedule_follows_the_settings_and_keeps_last_runs(app):
     assert kept.schedule.seconds == 30
 
 
+@pytest.mark.parametrize("fields", [{**EVERY_MINUTE, "schedul": 60}, "tests.add", None])
+def test_an_entry_that_cannot_be_made_is_named(app, fields):
+    app.conf.beat_schedule = {"good": EVERY_MINUTE, "bad": fields}
+
+    with pytest.raises(ImproperlyConfigured, match="entry 'bad' of the schedule"):
+        Scheduler(app)
+
+
 def test_an_argument_may_be_made_for_each_run(app, ledger):
     numbers = iter([1, 2])
     scheduler = Scheduler(app, lazy=True)
@@ -274,7 +282,7 @@ def test_missed_runs_are_made_up_for_by_one_or_skipped(app, ledger, missed, jobs
 
 
 def test_another_way_with_missed_runs_is_refused(app):
-    with pytest.raises(ValueError, match="missed"):
+    with pytest.raises(ImproperlyConfigured, match="entry 'a' of the schedule"):
         persistent(app, a={**EVERY_MINUTE, "missed": "twice"})
 
 

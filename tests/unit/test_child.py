@@ -22,9 +22,9 @@ from dask_facade.exceptions import (
     UnpickleableExceptionWrapper,
     WorkerLostError,
 )
-from dask_facade.messages import Call, Shape, unpack_again
+from dask_facade.messages import Shape
+from dask_facade.packing import unpack_again
 from dask_facade.serialization import (
-    dump_arguments,
     dump_reference,
     dumps,
     load_exception,
@@ -33,7 +33,7 @@ from dask_facade.serialization import (
 from dask_facade.states import FAILURE, PENDING, REVOKED, SUCCESS
 from dask_facade.worker.execution import Execution
 from dask_facade.worker.isolation import MAX_DEATHS, Household, Isolation
-from tests.unit import child_tasks
+from tests.unit import calls, child_tasks
 from tests.unit.listening import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,30 +102,7 @@ def run(shared):
 
 
 def a_call(task, *args, **changes):
-    call = Call(
-        id="job",
-        task=f"tests.unit.child_tasks.{task}",
-        attempt=1,
-        hand=1,
-        queue="q",
-        priority=0,
-        created=0.0,
-        due=None,
-        acks_late=False,
-        ignore_result=False,
-        lost=0,
-        root_id="job",
-        parent_id=None,
-        group_id=None,
-        shape=Shape.NOTHING,
-        payload=dump_arguments(args, {}),
-        expires=None,
-        graph=False,
-        options=b"",
-        near="",
-        inputs=(),
-    )
-    return call._replace(**changes)
+    return calls.a_call("job", f"tests.unit.child_tasks.{task}", *args, **changes)
 
 
 def failure_of(outcome):

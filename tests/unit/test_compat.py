@@ -196,3 +196,58 @@ def test_errors_are_caught_by_the_names_of_kombu_and_billiard(neighbours, ours, 
     )
 
     assert said(code, neighbours) == "told"
+
+
+PROJECT = {
+    "proj/__init__.py": "from .celery import app as celery_app\n",
+    "proj/celery.py": (
+        "from celery import Celery\n"
+        "app = Celery('proj')\n"
+        "app.config_from_object('django.conf:settings', namespace='CELERY')\n"
+        "app.autodiscover_tasks()\n"
+    ),
+    "proj/settings.py": "INSTALLED_APPS = ['dask_facade', 'shop']\n",
+    "shop/__init__.py": "",
+    "shop/tasks.py": "from celery import shared_task\n@shared_task\ndef price(): ...\n",
+}
+SET_UP = (
+    "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'proj.settings'\n"
+    "import django; django.setup()\n"
+    "from proj import celery_app\n"
+    "print(*(name for name in celery_app.tasks if name.startswith('shop')))"
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A Django project laid out as Celery's documentation has it."""
+    for name, code in PROJECT.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(code)
+    return tmp_path
+
+
+def test_it_works_at_the_top_of_a_package_that_imports_its_app(project):
+    package = project / "proj" / "__init__.py"
+    package.write_text(INSTALL + package.read_text())
+
+    assert said(SET_UP, project) == "shop.tasks.price"
+
+
+def test_who_calls_it_in_the_settings_of_such_a_package_is_told_where(project, real_celery):
+    (project / "proj" / "celery.py").write_text("import celery as app\n")
+    (project / "proj" / "settings.py").write_text(INSTALL)
+
+    done = run(SET_UP, project)
+
+    assert "first lines of the project's package" in done.stderr
+
+
+def test_a_task_of_djangos_has_what_every_task_has():
+    code = (
+        "from celery.contrib.django.task import DjangoTask\n"
+        "from celery import Task\n"
+        "print(issubclass(DjangoTask, Task), hasattr(DjangoTask, 'delay_on_commit'))"
+    )
+
+    assert said(INSTALL + code) == "True True"

@@ -51,6 +51,18 @@ def test_names_outside_of_the_namespace_are_not_read(config):
     assert config.task_default_queue == "celery"
 
 
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("worker_proc_alive_timeout", 4.0),
+        ("task_default_queue_type", "classic"),
+        ("redis_db", None),
+    ],
+)
+def test_a_setting_that_means_nothing_here_can_be_read(config, name, default):
+    assert config[name] == default
+
+
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)

@@ -24,7 +24,8 @@ from dask_facade.exceptions import (
     WorkerLostError,
 )
 from dask_facade.ledger.memory import MemoryStore
-from dask_facade.messages import Again, Call, Shape, unpack_again
+from dask_facade.messages import Again, Shape
+from dask_facade.packing import unpack_again
 from dask_facade.registry import TaskRegistry
 from dask_facade.serialization import (
     Reference,
@@ -39,30 +40,19 @@ from dask_facade.states import FAILURE, PENDING, RETRY, STARTED, SUCCESS
 from dask_facade.task import Task
 from dask_facade.worker.endings import TRACEBACK_LIMIT
 from dask_facade.worker.execution import Execution
+from tests.unit.calls import a_call
 
 INLINE, STORE = 1_000, 10_000
-CALL = Call(
-    id="job",
-    task="task",
+CALL = a_call(
+    "job",
     attempt=2,
     hand=3,
     queue="celery",
     priority=4,
-    created=0.0,
-    due=None,
-    acks_late=False,
-    ignore_result=False,
     lost=1,
     root_id="root",
     parent_id="parent",
     group_id="group",
-    shape=Shape.NOTHING,
-    payload=dump_arguments((), {}),
-    expires=None,
-    graph=False,
-    options=b"",
-    near="",
-    inputs=(),
 )
 
 

@@ -7,9 +7,8 @@ import pytest
 from dask_facade.canvas import Signature, _chain, chain, chord, group, signature
 from dask_facade.endings import leaves
 from dask_facade.ids import new_id
-from dask_facade.options import Defaults
-from dask_facade.plan import Submitter, compile_plan
 from dask_facade.result import GroupResult
+from tests.unit.plans import plan_of
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -19,9 +18,7 @@ def call(name, *args):
 
 
 def compiled(made):
-    return compile_plan(
-        made, Submitter(lambda name: None, Defaults(), new_id, 0.0, payload_limit=10_000)
-    )
+    return plan_of(made, new_id=new_id)
 
 
 def ids_of(result):

@@ -356,6 +356,30 @@ def test_running_calls_are_active(
     assert state.total_count["task"] == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "callbacks", "errbacks"),
+    [
+        ({}, None, None),
+        ({"link": [{"task": "then"}]}, [{"task": "then"}], None),
+        ({"link_error": [{"task": "otherwise"}]}, None, [{"task": "otherwise"}]),
+    ],
+)
+def test_a_running_call_knows_what_is_linked_to_it(
+    worker: Callable[..., Worker],
+    house: House,
+    said: Mapping[str, Any],
+    callbacks: Any,
+    errbacks: Any,
+) -> None:
+    one = worker()
+    house.client().offers(house.submit(job("a")._replace(options=dumps(said))))
+    wait_for(lambda: "a" in one.released, "its beginning")
+
+    (request,) = state.active_requests
+
+    assert (request.callbacks, request.errbacks) == (callbacks, errbacks)
+
+
 def test_arguments_that_json_cannot_say_are_told_as_text(
     app: DaskFacade, worker: Callable[..., Worker], house: House
 ) -> None:

@@ -48,13 +48,8 @@ from dask_facade.messages import (
     Update,
     Wait,
     Welcome,
-    pack,
-    pack_again,
-    pack_jobs,
-    unpack,
-    unpack_again,
-    unpack_jobs,
 )
+from dask_facade.packing import pack, pack_again, pack_jobs, unpack, unpack_again, unpack_jobs
 
 CALL = Call(
     id="a",

@@ -112,5 +112,5 @@ def test_without_pydantic_it_says_what_is_missing(monkeypatch):
 
     monkeypatch.setattr("dask_facade.modelled.importlib.import_module", missing)
 
-    with pytest.raises(ImproperlyConfigured, match="install it"):
+    with pytest.raises(ImproperlyConfigured, match="pip install"):
         Models(lambda order: None, "modelled.lacking")

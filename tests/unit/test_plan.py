@@ -5,6 +5,7 @@ import itertools
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -16,12 +17,10 @@ from dask_facade.exceptions import EncodeError, InvalidTaskId, PayloadTooLarge
 from dask_facade.groups import is_empty_chain
 from dask_facade.messages import Shape
 from dask_facade.options import Defaults
-from dask_facade.plan import Submitter, compile_plan
 from dask_facade.serialization import load_arguments, loads
-from dask_facade.task import Task
+from tests.unit.plans import plan_of, task_of
 
 NOW = datetime(2024, 2, 29, 12, tzinfo=UTC)
-DEFAULTS = Defaults()
 NOTHING, FIRST, LIST = Shape.NOTHING, Shape.FIRST, Shape.LIST
 
 
@@ -39,37 +38,7 @@ A, B, C, D, E = (call(name) for name in "abcde")
 @pytest.fixture
 def compiled():
     """Compile with ids id-1, id-2 ... and *known* tasks; other options are those of a Submitter."""
-
-    def compiled(made, *known, **options):
-        tasks = {task.name: task for task in known}
-        numbers = itertools.count(1)
-        submitter = Submitter(
-            **{
-                "task": tasks.get,
-                "defaults": DEFAULTS,
-                "new_id": lambda: f"id-{next(numbers)}",
-                "now": NOW.timestamp(),
-                "payload_limit": 10_000,
-                **options,
-            }
-        )
-        return compile_plan(made, submitter)
-
-    return compiled
-
-
-@pytest.fixture
-def task_of():
-    """Make a task that no registry knows."""
-
-    def task_of(function, **attributes):
-        task = Task()
-        task.name, task.run = function.__name__, function
-        for name, value in attributes.items():
-            setattr(task, name, value)
-        return task
-
-    return task_of
+    return partial(plan_of, now=NOW.timestamp())
 
 
 def drawn(plan):
@@ -208,9 +177,7 @@ SIGNATURES = st.recursive(
 
 
 def compile_with(new_id, made):
-    return compile_plan(
-        made, Submitter(lambda name: None, DEFAULTS, new_id, NOW.timestamp(), 10_000)
-    )
+    return plan_of(made, new_id=new_id, now=NOW.timestamp())
 
 
 def numbered():
@@ -397,9 +364,7 @@ def test_a_task_that_is_not_known_here_is_allowed(compiled):
 @pytest.mark.parametrize(
     ("args", "kwargs"), [((), {}), ((1, 2, 3), {}), ((1, 2), {"z": 3}), ((1,), {"x": 1})]
 )
-def test_arguments_that_the_function_does_not_take_are_a_type_error(
-    compiled, task_of, args, kwargs
-):
+def test_arguments_that_the_function_does_not_take_are_a_type_error(compiled, args, kwargs):
     def add(x, y):
         return x + y
 
@@ -409,7 +374,7 @@ def test_arguments_that_the_function_does_not_take_are_a_type_error(
         compiled(A | Signature("add", args, kwargs, immutable=True), task_of(add))
 
 
-def test_where_a_result_enters_the_arguments_need_not_be_complete(compiled, task_of):
+def test_where_a_result_enters_the_arguments_need_not_be_complete(compiled):
     def add(x, y):
         return x + y
 
@@ -417,7 +382,7 @@ def test_where_a_result_enters_the_arguments_need_not_be_complete(compiled, task
     assert compiled(group(A, B) | call("add", 1), task_of(add)).jobs
 
 
-def test_a_task_without_typing_takes_anything(compiled, task_of):
+def test_a_task_without_typing_takes_anything(compiled):
     def add(x, y):
         return x + y
 
@@ -444,7 +409,7 @@ def only(plan, task):
     return job
 
 
-def test_options_of_the_signature_come_before_those_of_canvas_task_and_settings(compiled, task_of):
+def test_options_of_the_signature_come_before_those_of_canvas_task_and_settings(compiled):
     def a():
         pass
 
@@ -478,17 +443,17 @@ def test_options_of_a_canvas_hold_for_what_is_in_it(compiled, made, queues):
 @pytest.mark.parametrize(
     ("name", "value"), [("priority", 5), ("acks_late", True), ("ignore_result", True)]
 )
-def test_an_option_is_written_to_the_job(compiled, task_of, name, value):
+def test_an_option_is_written_to_the_job(compiled, name, value):
     def a():
         pass
 
     assert getattr(compiled(call("a", **{name: value})).jobs[0], name) == value
     assert getattr(compiled(call("a"), task_of(a, **{name: value})).jobs[0], name) == value
-    defaults = replace(DEFAULTS, **{name: value})
+    defaults = replace(Defaults(), **{name: value})
     assert getattr(compiled(call("a"), defaults=defaults).jobs[0], name) == value
 
 
-def test_a_signature_may_take_back_what_its_task_says(compiled, task_of):
+def test_a_signature_may_take_back_what_its_task_says(compiled):
     def a():
         pass
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -12,14 +11,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dask_facade.canvas import Signature, chain, chord, group
+from dask_facade.errbacks import ERRBACK
 from dask_facade.exceptions import EncodeError
-from dask_facade.messages import Shape, unpack_jobs
+from dask_facade.messages import Shape
 from dask_facade.options import Defaults
-from dask_facade.plan import ERRBACK, Submitter, compile_plan
+from dask_facade.packing import unpack_jobs
 from dask_facade.serialization import Reference, load_arguments, loads
 from dask_facade.task import Task
+from tests.unit.plans import NOW, plan_of, task_of
 
-NOW = 1_700_000_000.0
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
@@ -35,26 +35,13 @@ def compiled():
     """Compile with ids id-1, id-2 ...; keyword arguments are those of a Submitter or Defaults."""
 
     def compiled(made, *known, defaults=None, **options):
-        tasks = {task.name: task for task in known}
-        numbers = itertools.count(1)
-        submitter = Submitter(
-            task=tasks.get,
-            defaults=replace(Defaults(), **(defaults or {})),
-            new_id=lambda: f"id-{next(numbers)}",
-            now=NOW,
-            payload_limit=10_000,
-        )
-        return compile_plan(made, replace(submitter, **options))
+        return plan_of(made, *known, defaults=replace(Defaults(), **(defaults or {})), **options)
 
     return compiled
 
 
 def task(name, **attributes):
-    made = Task()
-    made.name, made.run = name, lambda *args, **kwargs: None
-    for attribute, value in attributes.items():
-        setattr(made, attribute, value)
-    return made
+    return task_of(lambda *args, **kwargs: None, name, **attributes)
 
 
 def options(job):

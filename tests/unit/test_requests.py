@@ -10,45 +10,24 @@ import pytest
 
 from dask_facade.events import Rules
 from dask_facade.exceptions import LedgerRefused, LedgerUnavailable
-from dask_facade.jobs import FORGET, PAUSE, REOPEN, RESUME, REVOKE, Job, Written
-from dask_facade.ledger.memory import MemoryStore
+from dask_facade.jobs import (
+    FORGET,
+    PAUSE,
+    REOPEN,
+    RESUME,
+    REVOKE,
+    REVOKE_STAMPED,
+    Job,
+    Written,
+)
 from dask_facade.ledger.memory_desk import MemoryDesk
 from dask_facade.messages import Edge, Hand, Held, Kill, Push, Wait
+from dask_facade.serialization import dumps
 from dask_facade.signals import task_revoked
 from dask_facade.states import FAILURE, RETRY, REVOKED, STARTED, SUCCESS
-from tests.unit.house import House, job, wait_for
+from dask_facade.worker import state
+from tests.unit.house import House, is_done, job, wait_for
 from tests.unit.stage import EPOCH
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def lead(no_thread_stays: None, store: MemoryStore) -> Iterator[Callable[..., House]]:
-    """Let one more leader lead; the one before it ends."""
-    houses: list[House] = []
-
-    def lead(**options: Any) -> House:
-        if houses:
-            houses[-1].close()
-        houses.append(House(store, **options))
-        return houses[-1]
-
-    yield lead
-    for house in houses:
-        house.close()
-
-
-@pytest.fixture
-def house(lead: Callable[..., House]) -> House:
-    return lead()
-
-
-def is_done(house: House) -> None:
-    wait_for(lambda: house.requests() == [], "all that was asked for")
-
 
 # Revoke
 
@@ -179,6 +158,60 @@ def test_a_revocation_outlives_its_leader(lead: Callable[..., House]) -> None:
     assert runner.is_handed().id == "other"
     second.wait_for_state("to come", REVOKED)
     is_done(second)
+
+
+@pytest.fixture
+def no_stamp_stays() -> Iterator[None]:
+    yield
+    state.revoked_stamps.clear()
+
+
+STAMPED = dumps({"stamped_headers": ["of"], "stamps": {"of": "me"}})
+
+
+def test_a_revoked_stamp_outlives_its_leader(
+    lead: Callable[..., House], no_stamp_stays: None
+) -> None:
+    first = lead()
+    first.ask(REVOKE_STAMPED, "of", values=["me", 7])
+    wait_for(lambda: state.revoked_stamps == {"of": ["me", 7]}, "its being known")
+    state.revoked_stamps.clear()  # as in another process
+
+    second = lead()
+    runner = second.runner()
+    stamped = job("stamped")._replace(options=STAMPED)
+    second.client().offers(second.submit(stamped, job("other")))
+
+    assert runner.is_handed().id == "other"
+    second.wait_for_state("stamped", REVOKED)
+    assert second.requests() == ["of"]
+
+
+def test_a_stamp_is_not_revoked_for_ever(
+    house: House, no_stamp_stays: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.ask(REVOKE_STAMPED, "of", values=["me"])
+    wait_for(lambda: state.revoked_stamps == {"of": ["me"]}, "its being known")
+    state.revoked_stamps["of"].append("you")  # by somebody else
+
+    monkeypatch.setattr(house.asked._stamps, "_patience", 0.0)
+
+    is_done(house)
+    assert state.revoked_stamps == {"of": ["you"]}
+
+
+def test_who_leads_next_tells_what_was_revoked(lead: Callable[..., House]) -> None:
+    first = lead()
+    first.submit(job("a"), job("b"), job("c"))
+    first.ask(REVOKE, "b")
+    first.wait_for_state("b", REVOKED)
+    first.ask(REVOKE, "a")
+    first.wait_for_state("a", REVOKED)
+    is_done(first)
+
+    second = lead()
+
+    assert sorted(second.asked.revoked) == ["a", "b"]
 
 
 def test_a_job_that_has_ended_stays_as_it_is(house: House) -> None:

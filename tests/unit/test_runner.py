@@ -30,7 +30,6 @@ from dask_facade.messages import (
     Ack,
     Beat,
     Begun,
-    Call,
     Edge,
     Hand,
     Held,
@@ -38,7 +37,6 @@ from dask_facade.messages import (
     Inputs,
     Kill,
     Leave,
-    NewJob,
     Outcome,
     Pull,
     Recall,
@@ -53,7 +51,9 @@ from dask_facade.states import FAILURE, REVOKED, SUCCESS
 from dask_facade.worker import serving as running
 from dask_facade.worker.channel import NoData
 from dask_facade.worker.serving import Runner
+from tests.unit.calls import a_call
 from tests.unit.listening import DEADLINE, SECRET, soon
+from tests.unit.stage import new_job
 
 HELLO = Hello(
     VERSION,
@@ -69,30 +69,7 @@ HELLO = Hello(
 
 
 def call(id, *, marked=False, hand=1):
-    return Call(
-        id=id,
-        task="task",
-        attempt=1,
-        hand=hand,
-        queue="q",
-        priority=0,
-        created=0.0,
-        due=None,
-        acks_late=False,
-        ignore_result=False,
-        lost=0,
-        root_id=id,
-        parent_id=None,
-        group_id=None,
-        shape=0,
-        payload=b"",
-        expires=None,
-        graph=False,
-        options=b"",
-        near="",
-        inputs=[],
-        marked=marked,
-    )
+    return a_call(id, marked=marked, hand=hand)
 
 
 def outcome(call, result=b"j1"):
@@ -645,27 +622,7 @@ def test_part_of_what_a_call_takes_is_pulled(work, listener):
 # What a running call says
 
 
-NEW = NewJob(
-    id="child",
-    task="task",
-    queue="q",
-    priority=0,
-    payload=b"",
-    preview="",
-    due=None,
-    expires=None,
-    delay=0.0,
-    acks_late=False,
-    ignore_result=False,
-    graph=False,
-    owner="",
-    root_id="a",
-    parent_id="a",
-    group_id=None,
-    shape=0,
-    options=b"",
-    errbacks=b"",
-)
+NEW = new_job("child", queue="q", parent_id="a")
 EDGE = Edge("child", "other", 0, True)
 
 

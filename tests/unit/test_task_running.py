@@ -9,7 +9,8 @@ import pytest
 
 from dask_facade import chain, current, current_task, group, signals
 from dask_facade.exceptions import MaxRetriesExceededError, Replaced, Retry
-from dask_facade.messages import NewJob, Shape, unpack_jobs
+from dask_facade.messages import NewJob, Shape
+from dask_facade.packing import unpack_jobs
 from dask_facade.serialization import load_arguments, loads
 from dask_facade.states import STARTED
 

@@ -69,7 +69,7 @@ def _by_value(task: Any) -> bytes:
     return written.getvalue()
 
 
-class _ByValue(cloudpickle.CloudPickler):  # type: ignore[misc]  # it has no types  # type: ignore[misc]  # it has no types
+class _ByValue(cloudpickle.CloudPickler):  # type: ignore[misc]  # it has no types
     """Pickles tasks as what they are made of."""
 
     def reducer_override(self, obj: Any) -> Any:

@@ -162,41 +162,22 @@ class ManagerMixin:
             doing[what].add(id)
         return doing
 
-    def assert_accepted(
-        self,
-        ids: Iterable[str],
-        interval: float = 0.5,
-        desc: str = "workers to begin jobs",
-        **policy: Any,
-    ) -> Any:
+    def assert_accepted(self, ids: Iterable[str], interval: float = 0.5, **policy: Any) -> Any:
         """Wait until workers have begun these jobs."""
-        return self.assert_task_worker_state(
-            self.is_accepted, ids, interval=interval, desc=desc, **policy
-        )
+        said = {"desc": "workers to begin jobs", **policy}
+        return self._until(self.is_accepted, ids, interval, said)
 
-    def assert_received(
-        self,
-        ids: Iterable[str],
-        interval: float = 0.5,
-        desc: str = "workers to hear of jobs",
-        **policy: Any,
-    ) -> Any:
+    def assert_received(self, ids: Iterable[str], interval: float = 0.5, **policy: Any) -> Any:
         """Wait until workers know these jobs."""
-        return self.assert_task_worker_state(
-            self.is_received, ids, interval=interval, desc=desc, **policy
-        )
+        said = {"desc": "workers to hear of jobs", **policy}
+        return self._until(self.is_received, ids, interval, said)
 
     def assert_result_tasks_in_progress_or_completed(
-        self,
-        async_results: Iterable[Any],
-        interval: float = 0.5,
-        desc: str = "jobs to run or to have succeeded",
-        **policy: Any,
+        self, async_results: Iterable[Any], interval: float = 0.5, **policy: Any
     ) -> Any:
         """Wait until these jobs run, or have succeeded."""
-        return self.assert_task_state_from_result(
-            self.is_result_task_in_progress, async_results, interval=interval, desc=desc, **policy
-        )
+        said = {"desc": "jobs to run or to have succeeded", **policy}
+        return self._until(self.is_result_task_in_progress, async_results, interval, said)
 
     def assert_task_state_from_result(
         self, fun: Callable[..., Any], results: Iterable[Any], interval: float = 0.5, **policy: Any

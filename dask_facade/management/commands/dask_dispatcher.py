@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from dask_facade import current
 from dask_facade.cluster.connection import require_loopback
+from dask_facade.cluster.deployed import Deployment
 from dask_facade.conf import Settings, get_settings
 from dask_facade.dispatcher.pruning import seconds_of
 from dask_facade.dispatcher.service import Dispatcher, Options
@@ -115,11 +116,20 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name for each in text.split(",") if (name := each.strip()))
 
 
+def _deployment(settings: Settings) -> Deployment | None:
+    said = settings.CLUSTER
+    if said is None:
+        return None
+    return Deployment(said["class"], said.get("kwargs", {}), said.get("adapt"))
+
+
 def _options(settings: Settings, given: dict[str, Any]) -> Options:
     scheduler = given["scheduler"]
+    deployment: Deployment | None = None
     if scheduler is None and given["cluster"] is None:
         scheduler = settings.SCHEDULER_ADDRESS
-    if given["autoreload"] and scheduler is not None:
+        deployment = _deployment(settings)
+    if given["autoreload"] and (scheduler is not None or deployment is not None):
         raise ImproperlyConfigured(
             "--autoreload starts the workers of a local cluster anew, not those of another: leave "
             "out --autoreload, or say --cluster local"
@@ -134,6 +144,9 @@ def _options(settings: Settings, given: dict[str, Any]) -> Options:
     return Options(
         scheduler=scheduler,
         workers=workers,
+        deployment=deployment,
+        linger=settings.LINGER,
+        insecure=settings.ALLOW_INSECURE_CLUSTER,
         host=settings.DISPATCHER_HOST,
         port=settings.DISPATCHER_PORT,
         advertise=settings.ADVERTISE_ADDRESS,

@@ -1,0 +1,1 @@
+"""Dask graphs and futures as named jobs, with a table of them."""

@@ -1,0 +1,31 @@
+"""Addresses of the tutorial."""
+
+from __future__ import annotations
+
+from django.urls import path, register_converter
+
+from tutorial import views
+
+
+class JobType:
+    """One of the three kinds of jobs, in an address."""
+
+    regex = "|".join(views.BUTTONS)
+
+    def to_python(self, value: str) -> str:
+        """Return it as it is."""
+        return value
+
+    to_url = to_python
+
+
+register_converter(JobType, "job_type")
+
+app_name = "tutorial"
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("run/<job_type:job_type>/", views.run_job, name="run_job"),
+    path("jobs/", views.jobs_table, name="jobs_table"),
+    path("error/", views.error_message, name="error_message"),
+]

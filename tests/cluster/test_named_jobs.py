@@ -1,0 +1,523 @@
+"""Named jobs on a real cluster: what their pages, their owners and restarts see of them."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array
+import dask.bag
+import dask.dataframe
+import numpy
+import pandas
+import pytest
+from distributed import Client, LocalCluster
+from django.db import connections
+
+from dask_facade import AsyncResult, DaskFacade, job_manager, schedulers
+from dask_facade.exceptions import DaskJobException, EncodeError
+from dask_facade.job_manager import DaskJob
+from dask_facade.named.statuses import TERMINAL
+from tests.cluster import named_functions as functions
+from tests.cluster import named_views
+from tests.cluster.bare import left_of
+from tests.cluster.processes import python, wait_for
+
+pytestmark = [
+    pytest.mark.parametrize("alias", ["default"], indirect=True, scope="module"),
+    pytest.mark.usefixtures("address"),
+]
+
+USER = "7"
+
+
+@pytest.fixture(scope="module")
+def scheduler(app: DaskFacade, address: str) -> Any:
+    return schedulers.create_scheduler("dask_primary", host=address)
+
+
+@pytest.fixture
+def client(scheduler: Any) -> Client:
+    found: Client = scheduler.client
+    return found
+
+
+@pytest.fixture
+def job(scheduler: Any, request: pytest.FixtureRequest) -> DaskJob:
+    return job_manager.create_job(request.node.name, USER, scheduler=scheduler)
+
+
+def ended(job: DaskJob) -> DaskJob:
+    """Wait for the end of a job; return it as it is read anew."""
+    wait_for(lambda: job.status in TERMINAL, f"the end of {job}")
+    found = job_manager.get_job(job.pk)
+    assert found is not None
+    return found
+
+
+def test_a_delayed_object_runs_when_it_is_executed_and_not_before(
+    job: DaskJob, tmp_path: Path
+) -> None:
+    path = tmp_path / "runs"
+    delayed = dask.delayed(functions.note)(str(path))
+
+    assert (job.status, job.done(), path.exists()) == ("Pending", False, False)
+    job.execute(delayed)
+
+    found = ended(job)
+    assert (found.status, found.result, found.done()) == ("Complete", str(path), True)
+    assert path.read_text() == "ran\n"
+    assert found.creation_time <= found.execute_time <= found.start_time <= found.completion_time
+    assert found.run_time == found.completion_time - found.start_time
+
+
+def test_a_future_is_adopted_and_its_results_function_runs_on_the_cluster(
+    job: DaskJob, client: Client
+) -> None:
+    job.process_results_function = functions.convert_to_dollar_sign
+
+    job.execute(functions.distributed_job(client))
+
+    assert (ended(job).status, job.result) == ("Complete", "$15")
+
+
+@pytest.mark.parametrize(
+    ("make", "result"),
+    [
+        (lambda: dask.bag.from_sequence(range(4), npartitions=2).sum(), 6),
+        (lambda: dask.array.ones(4, chunks=2), numpy.ones(4)),
+        (
+            lambda: dask.dataframe.from_pandas(pandas.DataFrame({"a": [1, 2]}), npartitions=1),
+            pandas.DataFrame({"a": [1, 2]}),
+        ),
+        (lambda: {"sum": functions.delayed_job(), "none": None}, {"sum": 15, "none": None}),
+    ],
+    ids=["bag", "array", "dataframe", "dict"],
+)
+def test_collections_are_executed_and_their_results_round_trip(
+    job: DaskJob, make: Any, result: Any
+) -> None:
+    job.execute(make())
+
+    found = ended(job)
+    assert found.status == "Complete"
+    assert str(found.result) == str(result)
+    assert type(found.result) is type(result)
+
+
+@pytest.mark.parametrize("work", [42, "delayed", None, [], [1, 2], lambda: 1])
+def test_anything_else_is_refused_and_the_job_is_an_error(job: DaskJob, work: Any) -> None:
+    with pytest.raises(DaskJobException, match=r"Delayed|no graph") as caught:
+        job.execute(work)
+
+    found = job_manager.get_job(job.pk)
+    assert (found.status, found.status_message) == ("Error", str(caught.value))
+
+
+def test_a_failed_graph_is_an_error_with_its_reason_and_traceback(job: DaskJob) -> None:
+    job.execute(dask.delayed(functions.fail)("x"))
+
+    found = ended(job)
+    assert (found.status, found.status_message) == ("Error", "ValueError('no good: x')")
+    assert isinstance(found.result, ValueError)
+    assert "raise ValueError" in found.get_logs()["Work: traceback"]
+
+
+def test_a_failed_graph_never_meets_its_results_function(job: DaskJob, app: DaskFacade) -> None:
+    job.process_results_function = functions.convert_to_dollar_sign
+    job.execute(dask.delayed(functions.fail)("x"))
+
+    assert ended(job).status == "Error"
+    wait_for(lambda: AsyncResult(job.results_id, app=app).ready(), "the end of its call")
+    assert AsyncResult(job.results_id, app=app).failed()
+
+
+def test_a_result_that_cannot_be_serialised_is_an_error_and_the_list_still_loads(
+    job: DaskJob,
+) -> None:
+    job.execute(dask.delayed(functions.lock)(1))
+
+    found = ended(job)
+    assert (found.status, type(found.result)) == ("Error", EncodeError)
+    assert "lock" in found.status_message
+    assert found in list(job_manager.list_jobs(user=USER))
+
+
+def test_what_a_results_function_returns_is_stored_also_none(job: DaskJob) -> None:
+    job.process_results_function = "tests.cluster.named_functions.nothing"
+    job.execute(dask.delayed(functions.inc)(1))
+
+    assert (ended(job).status, job.result) == ("Complete", None)
+
+
+def test_a_results_function_that_fails_is_an_error(job: DaskJob) -> None:
+    job.process_results_function = functions.fail
+    job.execute(dask.delayed(functions.inc)(1))
+
+    found = ended(job)
+    assert (found.status, found.status_message) == ("Error", "ValueError('no good: 2')")
+    assert "Results function: traceback" in found.get_logs()
+
+
+def test_results_are_processed_once_however_often_it_is_asked(job: DaskJob, tmp_path: Path) -> None:
+    path = str(tmp_path / "runs")
+    job.execute(dask.delayed(str)(path))
+    ended(job)
+    job.process_results_function = functions.note
+
+    threads = [threading.Thread(target=_process, args=(job.pk,)) for _ in range(3)]
+    job.save()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    job.update_status()
+    job.process_results()
+
+    assert ended(job).result == path
+    assert Path(path).read_text() == "ran\n"
+
+
+def _process(pk: int) -> None:
+    found = job_manager.get_job(pk)
+    assert found is not None
+    found.process_results()
+    connections.close_all()
+
+
+def test_a_result_that_is_to_be_forgotten_is_never_fetched(
+    scheduler: Any, client: Client, app: DaskFacade
+) -> None:
+    job = job_manager.create_job("forget", USER, scheduler=scheduler, forget=True)
+    job.process_results_function = functions.convert_to_dollar_sign
+    job.execute(functions.delayed_job())
+
+    found = ended(job)
+    assert (found.status, found.result, found.results_id) == ("Complete", None, "")
+    assert app.store.fetch([found.ledger_id])[found.ledger_id].result is None
+    wait_for(lambda: left_of(client, [found.ledger_id]) == [], "the end of its data")
+
+
+def test_a_job_by_a_process_that_exits_at_once_ends_well(environment: dict[str, str]) -> None:
+    script = python(
+        "import os, sys\n"
+        "from dask_facade import job_manager\n"
+        "from tests.cluster import named_functions as functions\n"
+        "job = job_manager.create_job('exits', '7')\n"
+        "job.process_results_function = functions.convert_to_dollar_sign\n"
+        "job.execute(functions.delayed_job())\n"
+        "print(job.pk)\n"
+        "sys.stdout.flush()\n"
+        "os._exit(0)",
+        **environment,
+    )
+
+    job = job_manager.get_job(script.stdout.strip())
+    assert job is not None, script.stderr
+    assert (ended(job).status, job.result) == ("Complete", "$15")
+
+
+def test_a_module_may_have_models_and_what_dask_computes() -> None:
+    job = named_views.begin(USER)
+
+    assert (ended(job).status, job.result) == ("Complete", [4, "Group"])
+
+
+def test_what_had_ended_before_it_is_executed_keeps_its_result(
+    scheduler: Any, client: Client
+) -> None:
+    futures = client.map(functions.inc, range(20), pure=False)
+    client.gather(futures)
+    jobs = [job_manager.create_job("fast", USER, scheduler=scheduler) for _ in futures]
+
+    for job, future in zip(jobs, futures, strict=True):
+        job.execute(future)
+
+    assert [ended(job).result for job in jobs] == list(range(1, 21))
+
+
+# Leaves
+
+
+def test_leaves_are_jobs_of_their_own_below_a_parent(job: DaskJob, client: Client) -> None:
+    job.process_results_function = functions.convert_to_dollar_sign
+    job.execute(functions.multiple_leaf_job(client))
+
+    found = ended(job)
+    leaves = list(found.leaves.order_by("id"))
+    assert (found.status, found.status_message) == ("Complete", "3 Complete")
+    assert [leaf.result for leaf in leaves] == found.result == ["$3", "$5", "$7"]
+    assert len({found.pk, *(leaf.pk for leaf in leaves)}) == 4
+
+
+def test_a_failing_leaf_spares_the_others(job: DaskJob) -> None:
+    job.execute([dask.delayed(functions.inc)(1), dask.delayed(functions.fail)("leaf")])
+
+    found = ended(job)
+    assert (found.status, found.status_message) == ("Various-Complete", "1 Complete, 1 Error")
+    assert found.result[0] == 2
+
+
+def test_leaves_share_what_they_have_in_common(job: DaskJob, tmp_path: Path) -> None:
+    shared = dask.delayed(functions.note, pure=False)(str(tmp_path / "runs"))
+
+    job.execute([dask.delayed(len)(shared), dask.delayed(str)(shared)])
+
+    assert ended(job).status == "Complete"
+    assert (tmp_path / "runs").read_text() == "ran\n"
+
+
+def test_stopping_one_leaf_keeps_what_others_need(job: DaskJob) -> None:
+    shared = dask.delayed(functions.nap, pure=False)(0.7)
+    job.execute([dask.delayed(functions.nap)(30, shared), dask.delayed(functions.add)(1, shared)])
+    first, second = job.leaves.order_by("id")
+    wait_for(lambda: first.status == "Running", "its adoption")
+    assert job.status == "Various"
+
+    first.stop()
+
+    assert (ended(first).status, ended(second).result) == ("Aborted", 1.7)
+    assert (job.status, job.status_message) == ("Various-Complete", "1 Complete, 1 Aborted")
+
+
+# Steering
+
+
+def long_chain() -> Any:
+    chain = dask.delayed(functions.nap)(0.05)
+    for _ in range(200):
+        chain = dask.delayed(functions.nap)(0.05, chain)
+    return chain
+
+
+def test_stop_ends_what_runs(job: DaskJob, client: Client) -> None:
+    job.execute(long_chain())
+    wait_for(lambda: job.status == "Running", "its adoption")
+
+    job.stop()
+
+    assert ended(job).status == "Aborted"
+    wait_for(lambda: client.run_on_scheduler(functions.naps) == 0, "the end of its tasks")
+
+
+def test_deleting_a_job_that_runs_leaves_nothing_of_it(
+    job: DaskJob, client: Client, app: DaskFacade
+) -> None:
+    job.execute([long_chain(), dask.delayed(functions.inc)(1)])
+    ids = [leaf.ledger_id for leaf in job.leaves.all()]
+    wait_for(lambda: job.leaves.first().status == "Running", "its adoption")
+
+    job.delete()
+
+    assert not job_manager.list_jobs(filters={"name__startswith": job.name})
+    wait_for(lambda: not app.store.fetch(ids), "the end of its rows")
+    wait_for(lambda: client.run_on_scheduler(functions.naps) == 0, "the end of its tasks")
+    wait_for(lambda: left_of(client, ids) == [], "the end of its data")
+
+
+def test_what_runs_cannot_be_paused(job: DaskJob, client: Client) -> None:
+    job.execute(client.submit(functions.nap, 1.0, pure=False))
+    wait_for(lambda: job.status == "Running", "its adoption")
+
+    with pytest.raises(NotImplementedError, match="cannot interrupt"):
+        job.pause()
+
+    assert ended(job).status == "Complete"
+
+
+def test_a_paused_job_begins_when_it_is_resumed(job: DaskJob, tmp_path: Path) -> None:
+    path = tmp_path / "runs"
+    job.pause()
+    job.execute(dask.delayed(functions.note)(str(path)))
+
+    assert (job.status, path.exists()) == ("Paused", False)
+    job.resume()
+
+    assert ended(job).result == str(path)
+    with pytest.raises(DaskJobException, match="not paused"):
+        job.resume()
+
+
+def test_a_paused_job_takes_no_future_for_dask_has_begun_with_it(
+    job: DaskJob, client: Client
+) -> None:
+    job.pause()
+
+    with pytest.raises(DaskJobException, match="begun with a future"):
+        job.execute(client.submit(functions.inc, 1))
+
+    assert job.status == "Error"
+
+
+def test_a_submitted_job_is_paused_before_it_is_followed(job: DaskJob, app: DaskFacade) -> None:
+    app.control.pause_queue("celery")
+    try:
+        wait_for(lambda: not app.store.asked("pause", "celery"), "the queue's pause")
+        job.execute(functions.delayed_job())
+        first = job.ledger_id
+        assert job.status == "Submitted"
+
+        job.pause()
+
+        assert job.status == "Paused"
+    finally:
+        app.control.resume_queue("celery")
+    wait_for(lambda: AsyncResult(first, app=app).state == "REVOKED", "its withdrawal")
+    assert job.status == "Paused"
+    job.resume()
+    assert (ended(job).result, job.ledger_id == first) == (15, False)
+
+
+def test_a_prepared_job_is_executed_without_arguments(job: DaskJob) -> None:
+    job.prepare(functions.delayed_job())
+    found = job_manager.get_job(job.pk)
+
+    assert found.status == "Pending"
+    found.execute()
+
+    assert ended(found).result == 15
+
+
+def test_a_graph_is_tried_again(job: DaskJob, tmp_path: Path) -> None:
+    job.execute(dask.delayed(functions.fail_once)(str(tmp_path / "runs")))
+    assert ended(job).status == "Error"
+
+    job.retry()
+
+    assert (ended(job).status, job.result) == ("Complete", "the second time")
+    assert (tmp_path / "runs").read_text() == 2 * "ran\n"
+    with pytest.raises(DaskJobException, match="nothing of job"):
+        job.retry()
+    job.resubmit()
+    assert ended(job).status == "Complete"
+    assert (tmp_path / "runs").read_text() == 3 * "ran\n"
+
+
+def test_a_future_is_tried_again(job: DaskJob, client: Client, tmp_path: Path) -> None:
+    job.execute(client.submit(functions.fail_once, str(tmp_path / "runs"), pure=False))
+    assert ended(job).status == "Error"
+
+    job.retry()
+
+    assert (ended(job).status, job.result) == ("Complete", "the second time")
+    with pytest.raises(DaskJobException, match="cannot run again"):
+        job.resubmit()
+
+
+def test_a_results_function_is_tried_again_alone(job: DaskJob, tmp_path: Path) -> None:
+    job.process_results_function = functions.fail_once
+    job.execute(dask.delayed(str)(str(tmp_path / "runs")))
+    assert ended(job).status == "Error"
+    work = job.ledger_id
+
+    job.retry()
+
+    wait_for(lambda: job.status == "Complete", "the second try")
+    assert (job.result, job.ledger_id) == ("the second time", work)
+
+
+def test_one_future_may_be_the_work_of_two_jobs(scheduler: Any, client: Client) -> None:
+    future = client.submit(functions.nap, 0.5, pure=False)
+    first, second = (job_manager.create_job(name, USER, scheduler=scheduler) for name in "ab")
+
+    first.execute(future)
+    second.execute(future)
+    wait_for(lambda: first.status == "Running", "its adoption")
+    first.stop()
+
+    assert (ended(first).status, ended(second).result) == ("Aborted", 0.5)
+
+
+def test_words_of_the_projects_own_stand_until_the_end(job: DaskJob) -> None:
+    job.status = "Calibrating"
+    assert job_manager.get_job(job.pk).status == "Calibrating"
+
+    job.execute(dask.delayed(functions.fail)("x"))
+
+    assert ended(job).status == "Error"
+    with pytest.raises(ValueError, match="for the ledger to tell"):
+        job.update_status("Complete")
+
+
+def test_a_job_is_executed_once(job: DaskJob) -> None:
+    job.execute(functions.delayed_job())
+
+    with pytest.raises(DaskJobException, match="executed before"):
+        job.execute(functions.delayed_job())
+
+    assert ended(job).result == 15
+
+
+def test_the_future_of_a_job_is_a_working_one(job: DaskJob, client: Client) -> None:
+    assert job.future is None
+    job.execute(functions.delayed_job())
+
+    assert job.future.result(timeout=20) == 15
+    assert job.client is client
+
+
+# Schedulers
+
+
+def test_a_scheduler_that_is_away_says_so_within_its_timeout(app: DaskFacade) -> None:
+    away = schedulers.create_scheduler("away", host="tcp://127.0.0.1:9", timeout=0.5)
+    job = job_manager.create_job("away", USER, scheduler=away)
+
+    with pytest.raises(DaskJobException, match="'away'"):
+        _ = away.client
+    with pytest.raises(DaskJobException, match="'away'"):
+        job.execute(functions.delayed_job())
+
+    assert job.status == "Error"
+
+
+def test_a_scheduler_without_a_host_is_the_one_that_jobs_run_on(
+    app: DaskFacade, client: Client
+) -> None:
+    assert schedulers.create_scheduler("ours").client is client
+
+
+def test_another_scheduler_and_its_futures_are_refused(job: DaskJob, scheduler: Any) -> None:
+    with LocalCluster(
+        n_workers=1, processes=False, threads_per_worker=1, dashboard_address=None
+    ) as other, Client(other, set_as_default=False) as theirs:  # fmt: skip
+        row = schedulers.create_scheduler("other", host=other.scheduler_address)
+        future = theirs.submit(functions.inc, 1)
+        with pytest.raises(DaskJobException, match="another scheduler"):
+            job.execute(future)
+        elsewhere = job_manager.create_job("elsewhere", USER, scheduler=row)
+        with pytest.raises(DaskJobException, match="not the one that jobs run on"):
+            elsewhere.execute(functions.delayed_job())
+        row.client.close()
+
+    assert (job.status, elsewhere.status) == ("Error", "Error")
+
+
+def test_of_two_who_resubmit_at_once_one_does(job: DaskJob, tmp_path: Path) -> None:
+    job.execute(dask.delayed(functions.note)(str(tmp_path / "runs")))
+    ended(job)
+    refused: list[str] = []
+
+    threads = [threading.Thread(target=_resubmit, args=(job.pk, refused)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    job.update_status()
+
+    assert ended(job).status == "Complete"
+    assert len(refused) == 2
+    assert (tmp_path / "runs").read_text() == 2 * "ran\n"
+
+
+def _resubmit(pk: int, refused: list[str]) -> None:
+    try:
+        found = job_manager.get_job(pk)
+        assert found is not None
+        found.resubmit()
+    except DaskJobException as error:
+        refused.append(str(error))
+    finally:
+        connections.close_all()

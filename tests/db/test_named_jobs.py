@@ -1,0 +1,385 @@
+"""Named jobs as rows: made, found, listed, owned, shared, deleted; no cluster is there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+
+import dask
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from dask_facade import DaskFacade, current, job_manager, schedulers
+from dask_facade.exceptions import DaskJobException
+from dask_facade.ledger.memory import MemoryStore
+from dask_facade.ledger.orm import OrmStore
+from dask_facade.models import DaskScheduler, Job, Request
+from dask_facade.named.reading import standings
+from dask_facade.states import FAILURE, PENDING, STARTED, SUCCESS
+from tests.cluster import named_functions as functions
+
+OWNER = "7"
+
+
+@pytest.fixture(autouse=True)
+def app(alias):
+    before = current.app()
+    app = DaskFacade("tests", store=OrmStore(alias))
+    yield app
+    app.client.close()
+    current.set_app(before)
+
+
+def made(name="a", user=OWNER, **said):
+    return job_manager.create_job(name, user, "DASK", **said)
+
+
+def in_ledger(alias, id, state=PENDING, **fields):
+    return Job.objects.using(alias).create(
+        id=id, task="graph", queue="celery", payload=b"", root_id=id, state=state, graph=True,
+        **fields,
+    )  # fmt: skip
+
+
+def linked(alias, state, name="linked", **fields):
+    """A job whose work the ledger has in a state."""
+    job = made(name)
+    job.ledger_id, job.execute_time = f"job of {job.pk}", timezone.now()
+    job.save()
+    in_ledger(alias, job.ledger_id, state, **fields)
+    return job
+
+
+# Making and finding
+
+
+def test_a_new_job_is_pending_and_has_what_was_said_of_it(alias):
+    job = made(
+        description="about it",
+        label="app",
+        forget=True,
+        extended_properties={"model": {"version": 3}},
+        groups=["3", "5"],
+    )
+
+    found = job_manager.get_job(job.pk)
+    assert found == job
+    assert found._state.db == alias
+    assert (found.status, found.status_message, found.done()) == ("Pending", "", False)
+    assert (found.name, found.description, found.label) == ("a", "about it", "app")
+    assert found.extended_properties == {"model": {"version": 3}}
+    assert (found.forget, found.groups.keys()) == (True, ["3", "5"])
+    assert (found.run_time, found.result, found.key, found.future) == (None, None, "", None)
+
+
+@pytest.mark.parametrize("job_type", ["CONDOR", "", None])
+def test_another_kind_of_job_is_refused(job_type):
+    with pytest.raises(ValueError, match="DASK"):
+        job_manager.create_job("a", OWNER, job_type)
+
+
+@pytest.mark.parametrize("user", [None, "", AnonymousUser()])
+def test_a_job_of_nobody_is_refused(user):
+    with pytest.raises(ValueError, match="user"):
+        made(user=user)
+
+
+def test_a_job_is_found_by_its_id_by_its_owner_alone():
+    job = made()
+
+    assert job_manager.get_job(str(job.pk), user=OWNER) == job
+    assert job_manager.get_job(job.pk, user="8") is None
+    assert job_manager.get_job(job.pk, filters={"label": "other"}) is None
+
+
+@pytest.mark.parametrize("job_id", [0, -1, "abc", None, "", 2**80])
+def test_an_id_that_no_job_has_finds_none(job_id):
+    made()
+
+    assert job_manager.get_job(job_id) is None
+
+
+def test_jobs_are_listed_by_owner_or_by_group_in_an_order():
+    first, second, third = made("c"), made("a", groups=["3"]), made("b", "8", groups=["3", "5"])
+
+    assert list(job_manager.list_jobs()) == [first, second, third]
+    assert list(job_manager.list_jobs(OWNER)) == [first, second]
+    assert list(job_manager.list_jobs(groups=["3", "5"], order_by="-name")) == [third, second]
+    assert list(job_manager.list_jobs(groups="5")) == [third]
+    assert list(job_manager.list_jobs(OWNER, filters={"name": "a"})) == [second]
+    assert list(job_manager.list_jobs(filters={"user": "8"})) == [third]
+
+
+def test_a_list_of_a_users_jobs_and_of_groups_jobs_is_refused():
+    with pytest.raises(ValueError, match="not both"):
+        job_manager.list_jobs(user=OWNER, groups=["3"])
+
+
+def test_groups_are_added_set_and_removed():
+    job = made(groups=["1"])
+
+    job.groups.add("2", "2", "1")
+    assert job.groups.keys() == ["1", "2"]
+    job.groups.set(["2", "3"])
+    job.groups.remove("2")
+    assert job.groups.keys() == ["3"]
+
+
+def test_a_store_in_memory_has_no_named_jobs():
+    DaskFacade("tests", store=MemoryStore())
+
+    with pytest.raises(Exception, match="one in memory"):
+        made()
+
+
+# Schedulers
+
+
+def test_schedulers_are_rows_by_name():
+    made = schedulers.create_scheduler("b", "tcp://127.0.0.1:9", 1.5, 5000, "http://dash/")
+    schedulers.create_scheduler("a")
+
+    assert schedulers.get_scheduler("b") == made
+    assert schedulers.get_scheduler("c") is None
+    assert [each.name for each in schedulers.list_schedulers()] == ["a", "b"]
+
+
+def test_two_schedulers_of_one_name_are_refused(alias):
+    schedulers.create_scheduler("a")
+
+    with pytest.raises(IntegrityError), transaction.atomic(using=alias):
+        schedulers.create_scheduler("a")
+
+
+def test_deleting_a_scheduler_keeps_its_jobs(alias):
+    scheduler = schedulers.create_scheduler("a")
+    job = made(scheduler=scheduler)
+
+    DaskScheduler.objects.using(alias).get(name="a").delete()
+
+    assert job_manager.get_job(job.pk).scheduler is None
+
+
+def test_a_scheduler_without_a_host_says_that_no_dispatcher_runs():
+    with pytest.raises(DaskJobException, match="no dispatcher is running"):
+        _ = schedulers.create_scheduler("a").client
+
+
+@pytest.mark.parametrize("host", ["tcp://127.0.0.1:9", "no address", "127.0.0.1:9"])
+def test_a_client_is_refused_within_its_timeout(host):
+    scheduler = schedulers.create_scheduler("away", host, timeout=0.3)
+    begun = time.monotonic()
+
+    with pytest.raises(DaskJobException, match="'away'"):
+        _ = scheduler.client
+    assert time.monotonic() - begun < 5
+
+
+# Executing without a cluster
+
+
+def test_a_job_that_finds_no_dispatcher_is_an_error_and_may_be_executed_later():
+    job = made()
+
+    with pytest.raises(DaskJobException, match="no dispatcher is running"):
+        job.execute(functions.delayed_job())
+
+    found = job_manager.get_job(job.pk)
+    assert (found.status, found.execute_time) == ("Error", None)
+    assert "no dispatcher is running" in found.status_message
+
+
+def test_errors_reach_who_executes_in_a_transaction_too(alias):
+    job = made()
+    with transaction.atomic(using=alias), pytest.raises(DaskJobException, match="a job executes"):
+        job.execute(42)
+
+    assert job_manager.get_job(job.pk).status == "Error"
+
+
+def test_a_graph_that_cannot_be_sent_is_refused():
+    job = made()
+
+    with pytest.raises(DaskJobException, match="cannot be sent"):
+        job.prepare(dask.delayed(functions.inc)(threading.Lock()))
+
+
+def test_what_is_prepared_is_kept_unexecuted():
+    job = made()
+    job.prepare(functions.delayed_job())
+
+    found = job_manager.get_job(job.pk)
+    assert (found.status, found.work is None) == ("Pending", False)
+    assert Job.objects.using(found._state.db).count() == 0
+
+
+def test_a_results_function_is_read_back_as_such():
+    job = made(process_results_function=functions.convert_to_dollar_sign)
+
+    assert job_manager.get_job(job.pk).process_results_function is functions.convert_to_dollar_sign
+    with pytest.raises(ValueError, match="cannot be found"):
+        job.process_results_function = lambda result: result
+    job.process_results_function = None
+    assert job.process_results_function is None
+
+
+# What the ledger says
+
+
+@pytest.mark.parametrize(
+    ("state", "status"), [(PENDING, "Submitted"), (SUCCESS, "Complete"), (FAILURE, "Error")]
+)
+def test_a_status_is_the_ledgers(alias, state, status):
+    assert linked(alias, state, result_preview="ValueError('x')").status == status
+
+
+def test_reading_a_status_writes_nothing(alias, django_assert_num_queries):
+    job = linked(alias, SUCCESS)
+
+    with django_assert_num_queries(1, using=alias):
+        assert job.status == "Complete"
+
+
+def test_many_statuses_are_read_at_once(alias, django_assert_num_queries):
+    jobs = [linked(alias, SUCCESS) for _ in range(5)]
+
+    with django_assert_num_queries(1, using=alias):
+        assert {each.status for each in standings(jobs).values()} == {"Complete"}
+
+
+def test_a_result_on_the_cluster_alone_is_ready(alias):
+    assert linked(alias, SUCCESS, key="somewhere").status == "Results-Ready"
+
+
+def test_a_job_whose_ledger_has_forgotten_it_is_an_error(alias):
+    job = linked(alias, SUCCESS)
+    Job.objects.using(alias).all().delete()
+
+    assert (job.status, "forgotten" in job.status_message) == ("Error", True)
+
+
+def test_the_ledger_keeps_the_jobs_of_named_ones(alias):
+    store = OrmStore(alias)
+    over = {"finished": timezone.now() - timedelta(days=2)}
+    over["created"] = over["finished"]
+    named = linked(alias, SUCCESS, **over)
+    in_ledger(alias, "nobody's", SUCCESS, **over)
+    in_ledger(alias, "results", SUCCESS, **over)
+    other = linked(alias, SUCCESS, "processed", **over)
+    other.results_id = "results"
+    other.save()
+    desk = store.open_desk()
+    lease = desk.lead("test", (), b"secret", None)
+
+    pruned = desk.prune(lease.epoch, 60.0, 100)
+    desk.close()
+
+    assert pruned.keys() == {"nobody's"}
+    assert named.status == "Complete"
+
+
+# Steering by requests
+
+
+def asked(alias):
+    requests = Request.objects.using(alias).order_by("id")
+    return [(each.kind, each.job_id, each.arguments) for each in requests]
+
+
+def test_stopping_asks_the_dispatcher(alias):
+    job = linked(alias, STARTED)
+
+    job.stop()
+
+    assert asked(alias) == [("revoke", job.ledger_id, {"terminate": True})]
+    assert job.status == "Running"  # until the dispatcher has done so
+
+
+def test_stopping_what_has_ended_does_nothing(alias):
+    job = linked(alias, SUCCESS)
+
+    job.stop()
+
+    assert (asked(alias), job.status) == ([], "Complete")
+
+
+def test_a_job_that_was_not_executed_is_stopped_at_once(alias):
+    job = made()
+
+    job.stop()
+
+    assert (job.status, asked(alias)) == ("Aborted", [])
+
+
+def test_deleting_stops_and_forgets(alias):
+    job = linked(alias, STARTED)
+
+    job.delete()
+
+    assert job_manager.get_job(job.pk) is None
+    assert [kind for kind, *_ in asked(alias)] == ["revoke", "forget"]
+
+
+def test_deleting_many_stops_each(alias):
+    linked(alias, STARTED)
+    linked(alias, STARTED)
+
+    count, _ = job_manager.list_jobs().delete()
+
+    assert count == 2
+    assert [kind for kind, *_ in asked(alias)].count("revoke") == 2
+
+
+def test_deleting_a_parent_deletes_its_leaves(alias):
+    parent, leaf = made(), linked(alias, STARTED)
+    parent.is_parent, leaf.parent = True, parent
+    parent.save()
+    leaf.save()
+
+    job_manager.list_jobs().delete()
+
+    assert not job_manager.list_jobs().exists()
+    assert [kind for kind, *_ in asked(alias)] == ["revoke", "forget"]
+
+
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [(STARTED, NotImplementedError), (PENDING, NotImplementedError), (SUCCESS, DaskJobException)],
+)
+def test_what_cannot_be_paused_says_so(alias, state, error):
+    with pytest.raises(error, match="paused"):
+        linked(alias, state).pause()
+
+
+def test_a_job_is_paused_and_resumed_only_where_that_means_something():
+    job = made()
+    job.pause()
+    assert job_manager.get_job(job.pk).status == "Paused"
+
+    job.resume()
+    assert job_manager.get_job(job.pk).status == "Pending"
+    with pytest.raises(DaskJobException, match="not paused"):
+        job.resume()
+
+
+def test_words_of_the_projects_own_keep_no_job_from_being_paused():
+    job = made()
+    job.status = "Calibrating"
+
+    job.pause()
+
+    assert job_manager.get_job(job.pk).status == "Paused"
+
+
+def test_a_job_that_cannot_be_resumed_stays_paused():
+    job = made()
+    job.prepare(functions.delayed_job())
+    job.pause()
+
+    with pytest.raises(DaskJobException, match="no dispatcher"):
+        job.resume()
+
+    assert job_manager.get_job(job.pk).status == "Paused"
