@@ -160,6 +160,25 @@ def test_calls_take_collections_as_what_they_come_to(
     assert tasks.value_of.delay(given()).get(timeout=SOON) == taken
 
 
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        (lambda: dask.array.ones((3, 3), chunks=2).sum(axis=0), [3.0, 3.0, 3.0]),
+        (lambda: tasks.frame()["a"] * 2, list(range(0, 20, 2))),
+        (lambda: dask.bag.range(3, npartitions=2).map(tasks.inc), [1, 2, 3]),
+    ],
+    ids=["array", "dataframe", "bag"],
+)
+def test_a_collection_becomes_a_job_with_its_value(
+    app: DaskFacade, given: Callable[[], Any], value: list[Any]
+) -> None:
+    result = app.compute(given(), name="computed", user=7)
+
+    assert list(result.get(timeout=SOON)) == value
+    job = app.store.fetch([result.id])[result.id]
+    assert (job.task, job.owner, job.graph) == ("computed", "7", True)
+
+
 def test_what_a_job_returned_may_be_lost(app: DaskFacade, client: Client) -> None:
     array, future = tasks.collection.delay("array"), tasks.future.delay()
     array.get(timeout=SOON)
