@@ -1,4 +1,4 @@
-"""The blocks of code of the documents on tasks, and what each needs to be run as it is printed.
+"""The blocks of code of documents; of those on tasks, what each needs to be run as it is printed.
 
 The documents lie beside the checkout, as the seeds of the project: none of their text is here but
 what a repair changes.
@@ -55,10 +55,17 @@ class Block:
 
 
 @cache
+def text_of(document: str) -> str:
+    """Return what a document says; raise AssertionError if it is not beside the checkout."""
+    found = list(SEEDS.glob(f"{document}_*.txt"))
+    assert found, f"the document {document}_*.txt is not in {SEEDS}: it is not of this tree"
+    return found[0].read_text()
+
+
+@cache
 def blocks_of(document: str) -> list[str]:
     """Return the blocks of Python in a document, without prompts and what these answer."""
-    (path,) = SEEDS.glob(f"{document}_*.txt")
-    return [_unprompted(textwrap.dedent(code)) for _, code in BLOCK.findall(path.read_text())]
+    return [_unprompted(textwrap.dedent(code)) for _, code in BLOCK.findall(text_of(document))]
 
 
 def _unprompted(code: str) -> str:

@@ -16,11 +16,11 @@ from tests.cluster.documents import (
     BLOCKS,
     FIRST,
     SECOND,
-    SEEDS,
     Block,
     blocks_of,
     run_here,
     run_in_job,
+    text_of,
 )
 from tests.cluster.processes import DispatcherProcess
 
@@ -36,8 +36,7 @@ Ran = Callable[[str, str], dict[int, str]]
 @pytest.fixture(scope="module", autouse=True)
 def _documents() -> None:
     for document in BLOCKS:
-        if not list(SEEDS.glob(f"{document}_*.txt")):
-            pytest.fail(f"the document {document}_*.txt is not in {SEEDS}: it is not of this tree")
+        text_of(document)
 
 
 @pytest.fixture(scope="module")
