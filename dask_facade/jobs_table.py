@@ -11,7 +11,7 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.utils import timezone
 
 from dask_facade.models import DaskJob
-from dask_facade.named.actions import ACTIONS, Action
+from dask_facade.named.actions import ACTIONS, PAGES, Action
 from dask_facade.named.models import DaskJobs
 from dask_facade.named.reading import alias, standings
 from dask_facade.named.standing import Standing
@@ -51,6 +51,11 @@ class JobsTable:
         for each in self.actions:
             if isinstance(each, str) and each not in ACTIONS:
                 raise ValueError(f"{each!r} is none of the actions {', '.join(ACTIONS)}")
+        own = [each.key for each in self.actions if isinstance(each, Action)]
+        taken = [*PAGES, *(each for each in self.actions if isinstance(each, str))]
+        for key in own:
+            if not key or "/" in key or [*taken, *own].count(key) > 1:
+                raise ValueError(f"{key!r} cannot be the name of an action here: give it another")
 
     @property
     def all_actions(self) -> Mapping[str, Action]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from django.utils.text import slugify
 from dask_facade.exceptions import DaskJobException
 from dask_facade.models import DaskJob
 from dask_facade.named import statuses
+
+_OF_PAGE = re.compile(r"https?:|[^:]*([/?#]|\Z)", re.IGNORECASE)  # not: what runs a script
 
 LOGS = "logs"
 RESULTS = "results"
@@ -42,8 +45,9 @@ class Action:
         return self.name or slugify(self.label)
 
     def address(self, job: DaskJob) -> str:
-        """Return the address of its page; "" where it has none."""
-        return self.url(job) if callable(self.url) else self.url
+        """Return the address of its page; "" where it has none, or where it is no page's."""
+        said = str(self.url(job) if callable(self.url) else self.url)
+        return said if _OF_PAGE.match(said) else ""
 
     def is_enabled(self, job: DaskJob, status: str) -> bool:
         """Tell whether it means something for a job in this status."""

@@ -6,7 +6,12 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from dask_facade.exceptions import ClusterUnavailable, DaskJobException, ResultLost
+from dask_facade.exceptions import (
+    ClusterUnavailable,
+    DaskJobException,
+    ImproperlyConfigured,
+    ResultLost,
+)
 from dask_facade.job_futures import connected
 from dask_facade.result import AsyncResult
 
@@ -18,18 +23,23 @@ NAMED_WITHIN = 0.5  # seconds; what was followed has its name
 logger = logging.getLogger(__name__)
 
 
-def client_at(store: Any, name: str, host: str, timeout: float, heartbeat: int) -> Client:
+def client_at(
+    store: Any, name: str, host: str, timeout: float, heartbeat: int, *, insecure: bool = False
+) -> Client:
     """Return the client of the scheduler at *host*; "": of the one that jobs run on.
 
-    *timeout* is in seconds, *heartbeat* in milliseconds; 0: as is usual. Raises DaskJobException.
+    *timeout* is in seconds, *heartbeat* in milliseconds; 0: as is usual. Raises DaskJobException,
+    also for a host beyond this machine, unless *insecure*: what it sends would be unpickled here.
     """
-    from dask_facade.cluster.connection import CONNECT_TIMEOUT, client_of
+    from dask_facade.cluster.connection import CONNECT_TIMEOUT, client_of, require_loopback
 
     try:
         if not host:
             return connected(store)[0]
+        if not insecure and not host.startswith("inproc:"):  # that one is in this process
+            require_loopback(host, "its host")
         return client_of(host, timeout or CONNECT_TIMEOUT, heartbeat or None)
-    except ClusterUnavailable as error:
+    except (ClusterUnavailable, ImproperlyConfigured) as error:
         which = f"scheduler {name!r}: " if name else ""
         raise DaskJobException(f"{which}{error}") from error
 

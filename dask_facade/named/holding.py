@@ -10,7 +10,7 @@ from dask_facade import current
 from dask_facade.exceptions import DaskJobException
 from dask_facade.named import clusters, statuses
 from dask_facade.named.reading import standings
-from dask_facade.named.steering import LINKS, link, members, submit, telling, withdraw
+from dask_facade.named.steering import LINKS, link, members, submit, take, telling, withdraw
 from dask_facade.named.work import leaves_of, restored
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def pause(job: DaskJob) -> None:
     """Hold what has not begun."""
     with transaction.atomic(using=job._state.db):
-        job.refresh_from_db(fields=LINKS)
+        take(job, LINKS)
         rows = members(job)
         where = standings(rows)
         if not job.is_parent:

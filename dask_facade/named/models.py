@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from dask_facade import current
 from dask_facade.builtin import function_at
+from dask_facade.conf import get_settings
 from dask_facade.named import clusters, holding, reading, resubmitting, steering
 from dask_facade.named.shares import JobGroups, JobShare
 from dask_facade.named.standing import Own, Standing
@@ -51,7 +52,12 @@ class DaskScheduler(models.Model):
         Raises DaskJobException where no scheduler answers within the timeout.
         """
         return clusters.client_at(
-            current.app().store, self.name, self.host, self.timeout, self.heartbeat_interval
+            current.app().store,
+            self.name,
+            self.host,
+            self.timeout,
+            self.heartbeat_interval,
+            insecure=get_settings().ALLOW_INSECURE_CLUSTER,
         )
 
 

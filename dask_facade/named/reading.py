@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -89,37 +89,58 @@ def result_of(job: DaskJob) -> Any:
 
 def preview_of(job: DaskJob) -> str:
     """Return the result of a job as people may see it, without rebuilding it."""
-    if job.is_parent:
-        return "\n".join(f"{leaf.name}: {preview_of(leaf)}" for leaf in job.leaves.order_by("id"))
-    found = seen([results_id_of(job)], job._state.db or alias()).get(results_id_of(job))
-    return "" if found is None or found.finished is None else found.words
+    jobs = _leaves(job) if job.is_parent else [job]
+    known = seen({results_id_of(each) for each in jobs}, job._state.db or alias())
+    words = [
+        "" if found is None or found.finished is None else found.words
+        for found in (known.get(results_id_of(each)) for each in jobs)
+    ]
+    if not job.is_parent:
+        return words[0]
+    return "\n".join(f"{leaf.name}: {each}" for leaf, each in zip(jobs, words, strict=True))
 
 
 def logs_of(job: DaskJob) -> dict[str, str]:
     """Return what is known of a job's run, by heading."""
-    if job.is_parent:
-        return {
-            f"{leaf.name}: {heading}": text
-            for leaf in job.leaves.order_by("id")
-            for heading, text in logs_of(leaf).items()
-        }
-    using = job._state.db or alias()
-    known = seen([id for id in (job.ledger_id, job.results_id) if id], using)
+    if not job.is_parent:
+        return next(_logs_of([job], job._state.db or alias()))
+    leaves = _leaves(job)
+    return {
+        f"{leaf.name}: {heading}": text
+        for leaf, logs in zip(leaves, _logs_of(leaves, job._state.db or alias()), strict=True)
+        for heading, text in logs.items()
+    }
+
+
+def _leaves(job: DaskJob) -> list[DaskJob]:
+    return list(job.leaves.defer("work").order_by("id"))
+
+
+def _logs_of(jobs: Sequence[DaskJob], using: str) -> Iterator[dict[str, str]]:
+    """Yield what is known of the run of each, none of which is a parent."""
+    where = standings(jobs)
+    known = seen({id for each in jobs for id in (each.ledger_id, each.results_id) if id}, using)
+    traces = _traces(list(known), using)
+    for job in jobs:
+        logs = {"Job": "\n".join(_told(job, where[job.pk]))}
+        for heading, id in (("Work", job.ledger_id), ("Results function", job.results_id)):
+            if id in known:
+                logs[heading] = "\n".join(_history(id, known[id]))
+                if trace := traces.get(id):
+                    logs[f"{heading}: traceback"] = trace
+        yield logs
+
+
+def _traces(ids: Sequence[str], using: str) -> dict[str, str | None]:
     rows = apps.get_model("dask_facade", "Job")._default_manager.using(using)
-    traces: dict[str, str | None] = dict(
-        rows.filter(id__in=list(known)).values_list("id", "traceback")
-    )
-    logs = {"Job": "\n".join(_told(job))}
-    for heading, id in (("Work", job.ledger_id), ("Results function", job.results_id)):
-        if id in known:
-            logs[heading] = "\n".join(_history(id, known[id]))
-            if trace := traces.get(id):
-                logs[f"{heading}: traceback"] = trace
-    return logs
+    found = dict[str, str | None]()
+    for start in range(0, len(ids), CHUNK):
+        those = rows.filter(id__in=ids[start : start + CHUNK])
+        found.update(those.values_list("id", "traceback"))
+    return found
 
 
-def _told(job: DaskJob) -> Iterable[str]:
-    standing = job.standing
+def _told(job: DaskJob, standing: Standing) -> Iterable[str]:
     yield f"{job.creation_time:%Y-%m-%d %H:%M:%S} created by {job.owner}"
     if job.execute_time is not None:
         yield f"{job.execute_time:%Y-%m-%d %H:%M:%S} executed"

@@ -7,7 +7,7 @@ same transaction.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -181,10 +181,16 @@ def members(job: DaskJob) -> list[DaskJob]:
     return list(job.leaves.order_by("id")) if job.is_parent else [job]
 
 
+def take(job: DaskJob, fields: Sequence[str]) -> None:
+    """Read a job's row anew; until the transaction ends, nobody else submits what it does."""
+    rows = type(job)._base_manager.using(job._state.db).select_for_update()
+    job.refresh_from_db(fields=fields, from_queryset=rows)
+
+
 def stop(job: DaskJob) -> None:
     """Ask that the job's work ends; nothing is done about what has ended."""
     with transaction.atomic(using=job._state.db):
-        job.refresh_from_db(fields=LINKS_BUT_WORK)
+        take(job, LINKS_BUT_WORK)
         rows = members(job)
         where = standings(rows)
         going = [each for each in rows if where[each.pk].kind not in statuses.TERMINAL]
@@ -231,6 +237,8 @@ def delete(
 ) -> tuple[int, dict[str, int]]:
     """Stop a job, let the ledger forget it once it has ended, and delete its row and leaves."""
     with transaction.atomic(using=job._state.db):
+        with suppress(type(job).DoesNotExist):  # somebody else has deleted it
+            take(job, LINKS_BUT_WORK)
         rows = members(job)
         withdraw(rows, terminate=True)
         ids = [id for each in rows for id in (each.results_id, each.ledger_id) if id]

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from dask_facade import job_manager, schedulers
 from dask_facade.exceptions import ImproperlyConfigured
-from dask_facade.jobs_table import ACTIONS, JobsTable, table_named
+from dask_facade.jobs_table import ACTIONS, Action, JobsTable, table_named
 from dask_facade.models import DaskJob, Job, Request
 from dask_facade.named.statuses import STATUSES
 from dask_facade.states import FAILURE, PENDING, STARTED, SUCCESS
@@ -209,6 +209,20 @@ def test_a_column_that_jobs_do_not_have_is_refused(column):
         JobsTable("bad", columns=(column,))
 
 
+@pytest.mark.parametrize(
+    "actions",
+    [
+        (Action("再実行", url="/"),),  # no address can be made of it
+        (Action("A", url="/", name="a/b"),),
+        ("stop", Action("Stop", url="/")),
+        (Action("Logs", url="/"),),  # which is a page of ours
+    ],
+)
+def test_own_actions_without_a_name_of_their_own_are_refused(actions):
+    with pytest.raises(ValueError, match="name"):
+        JobsTable("bad", actions=actions)
+
+
 def test_an_action_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match="none of the actions"):
         JobsTable("bad", actions=("explode",))
@@ -369,6 +383,23 @@ def test_an_own_action_may_answer_by_itself_or_be_a_link(visitor, user):
     assert do(visitor, job, "answer", table="models").text == "about job"
     assert f'href="/models/{job.pk}/">Model' in visitor.get("/page/").text
     assert do(visitor, job, "answer").status_code == 404  # of another table
+
+
+@pytest.mark.parametrize(
+    ("said", "is_linked"),
+    [
+        ("maps/3/?at=12:30", True),
+        ("https://maps.example/", True),
+        ("javascript:alert(1)", False),
+        (" java\nscript:alert(1)", False),
+        ("data:text/html,3", False),
+    ],
+)
+def test_an_own_action_links_only_to_pages(said, is_linked):
+    action = Action("Map", url=lambda job: job.label)
+
+    assert action.address(DaskJob(label=said)) == (said if is_linked else "")
+    assert action.is_enabled(DaskJob(label=said), STATUSES[0]) is is_linked
 
 
 # The admin

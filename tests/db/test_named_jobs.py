@@ -9,17 +9,18 @@ from datetime import timedelta
 import dask
 import pytest
 from django.contrib.auth.models import AnonymousUser
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from dask_facade import DaskFacade, current, job_manager, schedulers
 from dask_facade.exceptions import DaskJobException
 from dask_facade.ledger.memory import MemoryStore
 from dask_facade.ledger.orm import OrmStore
-from dask_facade.models import DaskScheduler, Job, Request
-from dask_facade.named.reading import standings
+from dask_facade.models import DaskJob, DaskScheduler, Job, Request
+from dask_facade.named.reading import logs_of, preview_of, standings
 from dask_facade.states import FAILURE, PENDING, STARTED, SUCCESS
 from tests.cluster import named_functions as functions
+from tests.db.conftest import on_postgres
 
 OWNER = "7"
 
@@ -178,6 +179,17 @@ def test_a_client_is_refused_within_its_timeout(host):
     assert time.monotonic() - begun < 5
 
 
+def test_a_scheduler_beyond_this_machine_is_connected_to_only_where_that_is_allowed(settings):
+    scheduler = schedulers.create_scheduler("far", "tcp://192.0.2.1:8786", timeout=0.3)
+
+    with pytest.raises(DaskJobException, match=r"'far'.*ALLOW_INSECURE_CLUSTER"):
+        _ = scheduler.client
+    settings.DASK_FACADE = {"ALLOW_INSECURE_CLUSTER": True}
+    with pytest.raises(DaskJobException) as told:
+        _ = scheduler.client
+    assert "ALLOW_INSECURE_CLUSTER" not in str(told.value)
+
+
 # Executing without a cluster
 
 
@@ -248,6 +260,28 @@ def test_many_statuses_are_read_at_once(alias, django_assert_num_queries):
 
     with django_assert_num_queries(1, using=alias):
         assert {each.status for each in standings(jobs).values()} == {"Complete"}
+
+
+def test_what_is_told_of_a_parent_takes_as_many_queries_for_many_leaves_as_for_one(
+    alias, django_assert_max_num_queries
+):
+    parent = made("all")
+    for number in range(4):
+        leaf = linked(alias, FAILURE, f"leaf {number}", result_preview="no", traceback="line 1",
+                      finished=timezone.now())  # fmt: skip
+        leaf.parent = parent
+        leaf.save()
+    parent.is_parent = True
+    parent.save()
+
+    with django_assert_max_num_queries(2, connection=connections[alias]):
+        shown = preview_of(parent)
+    with django_assert_max_num_queries(4, connection=connections[alias]):
+        logs = logs_of(parent)
+    assert shown == "leaf 0: no\nleaf 1: no\nleaf 2: no\nleaf 3: no"
+    assert len(logs) == 12
+    assert logs["leaf 3: Work: traceback"] == "line 1"
+    assert logs["leaf 3: Job"].endswith("Error: no")
 
 
 def test_a_result_on_the_cluster_alone_is_ready(alias):
@@ -321,6 +355,60 @@ def test_deleting_stops_and_forgets(alias):
 
     assert job_manager.get_job(job.pk) is None
     assert [kind for kind, *_ in asked(alias)] == ["revoke", "forget"]
+
+
+@on_postgres
+@pytest.mark.parametrize("done", [DaskJob.delete, DaskJob.pause, DaskJob.stop])
+def test_what_somebody_else_is_just_submitting_of_a_job_is_withdrawn(alias, done):
+    job = made()
+    job.prepare(functions.delayed_job())
+    thread = threading.Thread(target=elsewhere, args=(done, job_manager.get_job(job.pk)))
+
+    with transaction.atomic(using=alias):
+        in_ledger(alias, "new")
+        rows = DaskJob.objects.using(alias).filter(pk=job.pk)
+        rows.update(ledger_id="new", execute_time=timezone.now())
+        thread.start()
+        wait_until_one_waits_for_a_lock(alias)
+    thread.join()
+
+    assert ("revoke", "new") in [(kind, id) for kind, id, _ in asked(alias)]
+
+
+def elsewhere(done, job):
+    """Do something about a job in another thread, which has a connection of its own."""
+    try:
+        done(job)
+    finally:
+        connections.close_all()
+
+
+def wait_until_one_waits_for_a_lock(alias):
+    deadline = time.monotonic() + 10
+    with connections[alias].cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT 1 FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone():
+                return
+            time.sleep(0.01)
+    pytest.fail("nobody waits for a lock")
+
+
+def test_deleting_a_job_that_was_read_before_stops_what_it_does_now(alias):
+    job = linked(alias, STARTED)
+    stale = job_manager.get_job(job.pk)
+    in_ledger(alias, "new", STARTED)
+    job.ledger_id = "new"
+    job.save()
+
+    stale.delete()
+
+    assert {id for _, id, _ in asked(alias)} == {"new"}
+    assert stale.pk is None
 
 
 def test_deleting_many_stops_each(alias):

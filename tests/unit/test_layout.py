@@ -248,6 +248,7 @@ SAME_FLOOR = {
     ("jobs_table", "named"),
     ("models", "named"),
     ("named", "builtin"),
+    ("named", "conf"),
     ("named", "graphs"),
     ("named", "job_futures"),
     ("named", "jobs_table"),
