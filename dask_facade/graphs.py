@@ -21,6 +21,7 @@ from dask_facade.serialization import dump_reference, preview, storable
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+NAME_LIMIT = 255  # characters of a graph's name that the ledger keeps
 KNOWN_WITHIN = 5.0  # seconds for a future's graph to reach the scheduler
 LOOK_EVERY = 0.005  # seconds between two looks whether it has
 
@@ -118,7 +119,7 @@ def _job_of(conf: Any, graph: Graph, owner: str, ignore_result: bool) -> NewJob:
     request = current.job()
     return NewJob(
         id=graph.id,
-        task=storable(graph.name or _name_of(graph.value)),
+        task=_shortened(storable(graph.name or _name_of(graph.value))),
         queue=conf.task_default_queue,
         priority=conf.task_default_priority or 0,
         payload=dump_reference(graph.id, repr(key_of(graph)), "", 0),
@@ -137,6 +138,10 @@ def _job_of(conf: Any, graph: Graph, owner: str, ignore_result: bool) -> NewJob:
         options=b"",
         errbacks=b"",
     )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= NAME_LIMIT else name[: NAME_LIMIT - 1] + "…"
 
 
 def key_of(graph: Graph) -> Any:

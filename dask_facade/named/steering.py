@@ -151,8 +151,10 @@ def link(jobs: Sequence[DaskJob], works: Sequence[Any], *, again: bool = False) 
 
 
 def _leaf(job: DaskJob, number: int) -> DaskJob:
+    ending = f" {number}"
+    longest = job._meta.get_field("name").max_length or len(job.name)
     leaf = type(job)(
-        name=f"{job.name} {number}",
+        name=job.name[: longest - len(ending)] + ending,
         description=job.description,
         label=job.label,
         owner=job.owner,

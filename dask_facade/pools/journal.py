@@ -38,9 +38,7 @@ class SimulationLog:
                 for line in file:
                     if line.endswith(b"\n"):
                         self._read += len(line)
-                        event = json.loads(line)
-                        if event["eventtype"] == TASK_END:
-                            self._ended.add(event.get("task_id", ""))
+                        self._ended |= _end_in(line)
         return id in self._ended
 
     def write(
@@ -97,6 +95,21 @@ class SimulationLog:
             elapsed_time=round(elapsed, 6),
             **more,
         )
+
+
+def _end_in(line: bytes) -> set[str]:
+    """Return the id of the job whose end a line tells, as a set of one; of another line, none.
+
+    Others may write to the file, too, and a worker may die while it does.
+    """
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return set()
+    if not isinstance(event, dict) or event.get("eventtype") != TASK_END:
+        return set()
+    id = event.get("task_id")
+    return {id} if isinstance(id, str) else set()
 
 
 class Watched:

@@ -152,7 +152,7 @@ class TaskPool:
                 self._submit(tasks, wanted, launch_interval, _path(logfile), _path(errfile))
         if block and self._tally is not None:
             self._tally.wait(self._tally.active)
-            self._end_workers()
+            self._end_idle_workers(self._tally)
         return len(tasks)
 
     def _submit(
@@ -281,15 +281,28 @@ class TaskPool:
     def _look(self, tally: Tally) -> None:
         """Take what has ended; the workers go with the last task."""
         tally.look()
-        if not tally.active:
-            self._end_workers()
+        self._end_idle_workers(tally)
+
+    def _end_idle_workers(self, tally: Tally) -> None:
+        """End the workers unless something runs, of what other threads submit meanwhile, too."""
+        if tally.active:
+            return  # who submits may hold the lock until that has ended
+        with self._lock:
+            cluster = None if tally.active else self._without_workers()
+        if cluster is not None:
+            cluster.close()
 
     def _end_workers(self) -> None:
         with self._lock:
-            cluster, self._cluster = self._cluster, None
-            _staffed.discard(self)
+            cluster = self._without_workers()
         if cluster is not None:
             cluster.close()
+
+    def _without_workers(self) -> PoolCluster | None:
+        """Let go of the workers, and return them: they are to be ended. The lock is held."""
+        cluster, self._cluster = self._cluster, None
+        _staffed.discard(self)
+        return cluster
 
     def _check_workers(self) -> None:
         """Raise what ended the workers of the pool's own."""

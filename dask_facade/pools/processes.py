@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO
+from typing import IO, Protocol
 
 import psutil  # type: ignore[import-untyped]  # it has no types
 
@@ -22,7 +22,63 @@ KILL_TIMEOUT = 5.0  # seconds
 LOOK_EVERY = 0.01
 _SET_CHILD_SUBREAPER = 36
 
+_THIS_THREADS = 0x20000000  # __WNOTHREAD: wait for no child of another thread (Linux)
+
 Stream = int | IO[bytes] | None
+
+
+class Family(Protocol):
+    """All that a program has started, as far as this process can know."""
+
+    def living(self, program: int) -> list[psutil.Process]:
+        """Return what lives of it, by the program's process id."""
+
+    def bury(self, program: int) -> None:
+        """Wait for what has died of it but the program itself, and has nobody else to do so."""
+
+
+class Adopted:
+    """A program's family in a process that runs nothing else: it adopts orphans (Linux).
+
+    Only one may be there at a time, in the main thread, where orphans come to.
+    """
+
+    def __init__(self) -> None:
+        _adopt_orphans()
+        self._children = _children()
+        self._others = _descendants()
+
+    def living(self, program: int) -> list[psutil.Process]:
+        """As `Family` has it: also what has left the program's session and lost its parent."""
+        return [each for each in _descendants() - self._others if _lives(each)]
+
+    def bury(self, program: int) -> None:
+        """As `Family` has it. What lives on is buried after a later program."""
+        ours = os.getsid(0)
+        for each in _children() - self._children:  # those of other threads may be among them
+            if each.pid != program and _session(each.pid) not in (ours, None):
+                _orphans.add(each)
+        for each in list(_orphans):
+            if _is_buried(each.pid):
+                _orphans.discard(each)
+
+
+class Own:
+    """A program's family in a process that has other work, and children, too."""
+
+    def __init__(self) -> None:
+        self._seen: set[psutil.Process] = set()
+
+    def living(self, program: int) -> list[psutil.Process]:
+        """As `Family` has it, but for what left its session and lost its parent unseen."""
+        self._seen |= {each for each in psutil.process_iter() if _session(each.pid) == program}
+        for each in list(self._seen):
+            with suppress(psutil.NoSuchProcess):
+                self._seen.update(each.children(recursive=True))
+        return [each for each in self._seen if _lives(each)]
+
+    def bury(self, program: int) -> None:
+        """As `Family` has it: its orphans are not ours."""
 
 
 def run(
@@ -31,18 +87,17 @@ def run(
     program: str,
     cwd: str,
     env: Mapping[str, str],
+    family: Family,
     stdout: Stream = None,
     stderr: Stream = None,
     timeout: float | None = None,
 ) -> tuple[int, bool]:
     """Run *program* as *argv*; return its exit status, and whether it ended in time.
 
-    The status is -N where signal N ended it. After *timeout* seconds it is killed with all that it
-    has started, and the status is TIMED_OUT. No shell is asked. Raises OSError where it cannot be
+    The status is -N where signal N ended it. After *timeout* seconds it is killed with its
+    *family*, and the status is TIMED_OUT. No shell is asked. Raises OSError where it cannot be
     started.
     """
-    _adopt_orphans()
-    others = set(_descendants())
     process = subprocess.Popen(
         list(argv),
         executable=program,
@@ -56,18 +111,20 @@ def run(
     try:
         return process.wait(timeout), True
     except subprocess.TimeoutExpired:
-        _end(process, others)
+        _end(process, family)
         return TIMED_OUT, False
+    finally:
+        family.bury(process.pid)
 
 
-def _end(process: subprocess.Popen[bytes], others: set[psutil.Process]) -> None:
-    """Kill what was started since there were only *others*, until nothing of it is left."""
+def _end(process: subprocess.Popen[bytes], family: Family) -> None:
+    """Kill a program and its family, until nothing of it is left."""
     deadline = time.monotonic() + KILL_TIMEOUT
     while time.monotonic() < deadline:
+        left = family.living(process.pid)  # before its end makes orphans
         with suppress(ProcessLookupError):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-        left = [each for each in _descendants() if each not in others and _lives(each)]
         for each in left:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
@@ -83,9 +140,30 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _descendants() -> list[psutil.Process]:
-    found: list[psutil.Process] = psutil.Process().children(recursive=True)
-    return found
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children())
+
+
+def _descendants() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def _session(pid: int) -> int | None:
+    """Return the session of a process; None where it is gone, or nobody may know."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
+def _is_buried(pid: int) -> bool:
+    """Wait for an orphan if it is dead; tell whether it is gone, or another's to wait for."""
+    if sys.platform != "linux":
+        return True
+    try:
+        return os.waitpid(pid, os.WNOHANG | _THIS_THREADS)[0] == pid
+    except ChildProcessError:
+        return True
 
 
 @functools.cache
@@ -93,3 +171,6 @@ def _adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends, so that they are found (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+_orphans: set[psutil.Process] = set()  # that this process has adopted, and not buried yet

@@ -48,6 +48,7 @@ def execute(
             program=program,
             cwd=cwd,
             env={**inherited, **env},
+            family=_family(),
             stdout=out,
             stderr=subprocess.STDOUT if err is None and out is not None else err,
             timeout=timeout,
@@ -82,6 +83,12 @@ def call(
             value = function(*args)
             _check_size(value, limit)
             return value
+
+
+def _family() -> processes.Family:
+    """Return how a program's family is found: a runner's child is there for its call alone."""
+    job = current.job()
+    return processes.Own() if job.channel is None or job.is_eager else processes.Adopted()
 
 
 def _opened(files: ExitStack, cwd: str, name: str | None, *, append: bool) -> IO[bytes] | None:

@@ -62,6 +62,13 @@ def test_a_collection_becomes_a_job_that_is_named_after_it(app: DaskFacade) -> N
     assert app.store.fetch([result.id])[result.id].task.startswith("sum")
 
 
+def test_a_name_that_is_too_long_for_the_ledger_is_shortened(app: DaskFacade) -> None:
+    result = app.compute(dask.delayed(double)(21), name="n" * 1024)
+
+    assert result.get(timeout=20) == 42
+    assert app.store.fetch([result.id])[result.id].task == "n" * 254 + "…"
+
+
 def test_a_list_of_delayed_objects_is_one_job(app: DaskFacade) -> None:
     result = app.compute([dask.delayed(double)(1), 7, dask.delayed(double)(2)])
 

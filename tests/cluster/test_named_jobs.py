@@ -252,6 +252,18 @@ def test_leaves_are_jobs_of_their_own_below_a_parent(job: DaskJob, client: Clien
     assert len({found.pk, *(leaf.pk for leaf in leaves)}) == 4
 
 
+def test_leaves_of_a_job_with_the_longest_name_have_one_that_tells_them_apart(
+    scheduler: Any,
+) -> None:
+    job = job_manager.create_job("n" * 1024, USER, scheduler=scheduler)
+    job.execute([dask.delayed(functions.inc)(1), dask.delayed(functions.inc)(2)])
+
+    found = ended(job)
+    assert (found.status, found.result) == ("Complete", [2, 3])
+    names = [leaf.name for leaf in found.leaves.order_by("id")]
+    assert names == ["n" * 1022 + " 1", "n" * 1022 + " 2"]
+
+
 def test_a_failing_leaf_spares_the_others(job: DaskJob) -> None:
     job.execute([dask.delayed(functions.inc)(1), dask.delayed(functions.fail)("leaf")])
 

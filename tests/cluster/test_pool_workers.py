@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from dask_facade.pools import (
     run_ensemble,
 )
 from tests.cluster import pool_tasks as tasks
+from tests.cluster.processes import wait_for
 
 # One database: what these tests are about has nothing to do with it.
 pytestmark = [
@@ -271,3 +273,29 @@ def container(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: st
     path.write_text(f'#!/bin/sh\nexport INSIDE=yes\necho "$@" >> {folder}/started\n{code}\n')
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_who_waits_for_a_batch_leaves_the_workers_of_the_next_one_alone(tmp_path: Path) -> None:
+    with TaskPool("overlapping") as pool:
+        script = "touch began; until test -e go; do sleep .05; done"
+        pool.add_task("first", 1, tmp_path, "sh", "-c", script)
+
+        def submit_first() -> None:
+            pool.submit_tasks(dask_nodes=1, dask_ppw=1)
+
+        def submit_second() -> None:
+            pool.submit_tasks(dask_nodes=1, dask_ppw=1, block=False)
+
+        waiting = threading.Thread(target=submit_first)
+        waiting.start()
+        wait_for((tmp_path / "began").exists, "the first task", 30)
+        pool.add_task("second", 1, tmp_path, "true")
+        submitting = threading.Thread(target=submit_second)
+        submitting.start()
+        (tmp_path / "go").touch()
+        while submitting.is_alive():
+            pool.get_exit_status()
+
+        wait_for(lambda: pool.get_exit_status("second") == 0, "the second task")
+        waiting.join(20)
+        assert not waiting.is_alive()

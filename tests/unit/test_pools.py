@@ -274,6 +274,29 @@ def test_log_is_lines_of_json_and_knows_which_ends_it_has(tmp_path: Path) -> Non
     assert second["comment"] == "task_name = task, elapsed time = 1.50s"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# not JSON",
+        '{"eventtype": "IPS_TASK_END", "task_id": "b", "eleva',  # its writer died
+        '{"code": "FRAMEWORK"}',  # an event of another kind
+        '["IPS_TASK_END"]',
+        "null",
+        '{"eventtype": "IPS_TASK_END"}',
+        '{"eventtype": "IPS_TASK_END", "task_id": ["b"]}',
+        "[" * 100_000,
+        "\udcff",  # no UTF-8
+    ],
+)
+def test_log_passes_over_lines_that_it_cannot_read(tmp_path: Path, line: str) -> None:
+    log = SimulationLog(tmp_path / "run.json")
+    log.path.write_text(f"{line}\n", errors="surrogateescape")
+    log.ends("CODE", "task", "Succeeded", 101.5, 103.0, task_id="a")
+
+    assert log.has_end_of("a")
+    assert not log.has_end_of("b")
+
+
 # Sweep
 
 
