@@ -10,19 +10,18 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from dask_facade.dispatcher.dialling import dial_leader
 from dask_facade.dispatcher.inquiries import Inquiries, Inquiry
-from dask_facade.exceptions import LineClosed, LineRefused
+from dask_facade.exceptions import LineClosed
 from dask_facade.ids import new_id
 from dask_facade.ledger.store import JobStore
-from dask_facade.line import DialledLine, dial, token
+from dask_facade.line import DialledLine
 from dask_facade.messages import (
     CLIENT,
-    VERSION,
     Answer,
     Ask,
     Asked,
     Call,
-    Hello,
     Message,
     Nudge,
     Offer,
@@ -260,7 +259,8 @@ class DispatcherClient:
     def _dial(self) -> None:
         attempt = 0
         while True:
-            line = self._dial_once()
+            identity = f"client-{socket.gethostname()}-{os.getpid()}-{new_id()}"
+            line = dial_leader(self._store, CLIENT, identity)
             with self._changed:
                 if line is not None and self._closed:
                     line.close()
@@ -292,26 +292,6 @@ class DispatcherClient:
         self._hints.clear()  # the dispatcher finds their rows when it comes, and requests
         self._nudges = False
         return True
-
-    def _dial_once(self) -> DialledLine | None:
-        try:
-            lease = self._store.lease()
-        except Exception as error:  # a database's own errors: it may be away, too
-            logger.debug("the lease cannot be read: %s", error)
-            return None
-        finally:
-            self._store.disconnect()
-        if lease is None or not lease.addresses:
-            return None
-        identity = f"client-{socket.gethostname()}-{os.getpid()}-{new_id()}"
-        hello = Hello(VERSION, CLIENT, identity, token(lease.secret, CLIENT, identity))
-        try:
-            return dial(lease.addresses, hello)
-        except LineRefused as error:
-            logger.error("the dispatcher refuses the line: %s", error)
-        except LineClosed as error:
-            logger.debug("%s", error)
-        return None
 
 
 _clients: weakref.WeakSet[DispatcherClient] = weakref.WeakSet()

@@ -7,11 +7,12 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
-from dask_facade.exceptions import LineClosed, LineRefused
+from dask_facade.dispatcher.dialling import dial_leader
+from dask_facade.exceptions import LineClosed
 from dask_facade.ids import new_id
 from dask_facade.ledger.store import JobStore
-from dask_facade.line import DialledLine, dial, token
-from dask_facade.messages import NODE, VERSION, Answer, Ask, Hello, Message
+from dask_facade.line import DialledLine
+from dask_facade.messages import NODE, Answer, Ask, Message
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ class Listener:
 
     def _keep(self) -> None:
         while not self._stop.is_set():
-            line = self._dial()
+            identity = f"node-{self._node}-{new_id()}"
+            line = dial_leader(self._store, NODE, identity, node=self._node, pid=os.getpid())
             if line is None:
                 self._stop.wait(DIAL_PAUSE)
                 continue
@@ -55,27 +57,6 @@ class Listener:
                 line.start(self._receive, self._ended.set)
                 self._ended.wait()
             line.close()
-
-    def _dial(self) -> DialledLine | None:
-        try:
-            lease = self._store.lease()
-        except Exception as error:  # a database's own errors: it may be away, too
-            logger.debug("the lease cannot be read: %s", error)
-            return None
-        finally:
-            self._store.disconnect()
-        if lease is None or not lease.addresses:
-            return None
-        identity = f"node-{self._node}-{new_id()}"
-        said = token(lease.secret, NODE, identity)
-        hello = Hello(VERSION, NODE, identity, said, node=self._node, pid=os.getpid())
-        try:
-            return dial(lease.addresses, hello)
-        except LineRefused as error:
-            logger.error("the dispatcher refuses the line of %s: %s", self._node, error)
-        except LineClosed as error:
-            logger.debug("%s", error)
-        return None
 
     def _receive(self, messages: Sequence[Message]) -> None:
         for message in messages:

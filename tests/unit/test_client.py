@@ -11,6 +11,7 @@ import pytest
 from dask_facade import line as lines
 from dask_facade.dispatcher import client as clients
 from dask_facade.dispatcher.client import BUFFER, OFFER_BYTES, OFFER_CALLS, DispatcherClient
+from dask_facade.dispatcher.dialling import dial_leader
 from dask_facade.exceptions import LedgerUnavailable
 from dask_facade.ledger.store import calls_of
 from dask_facade.messages import CLIENT, Beat, Nudge, Offer, Push, Unsure, Unwait, Wait
@@ -402,9 +403,9 @@ def test_a_line_that_comes_up_after_the_end_is_closed(client, led, monkeypatch):
     def slow(*arguments):
         dialling.set()
         assert go_on.wait(DEADLINE)
-        return lines.dial(*arguments)
+        return dial_leader(*arguments)
 
-    monkeypatch.setattr(clients, "dial", slow)
+    monkeypatch.setattr(clients, "dial_leader", slow)
     client.offer([call("a")])
     assert dialling.wait(DEADLINE)
 

@@ -124,6 +124,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     6: (
         "dispatcher",
         "dispatcher.client",
+        "dispatcher.dialling",
         "dispatcher.service",
         "dispatcher.commits",
         "dispatcher.inquiries",
@@ -381,8 +382,7 @@ BROAD_EXCEPTS = {
     "cluster.followers",
     "cluster.placement",
     "dispatcher.beat",
-    "dispatcher.client",
-    "dispatcher.listener",
+    "dispatcher.dialling",
     "dispatcher.reader",
     "registry",
     "result_base",
