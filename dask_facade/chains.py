@@ -11,6 +11,7 @@ from typing import Any
 from dask_facade.chords import _strip_chord_header_links, chord
 from dask_facade.forms import as_list
 from dask_facade.groups import (
+    Listed,
     copied,
     given_to,
     group,
@@ -30,10 +31,9 @@ _OF_THE_END = ("task_id", "link", "group_id", "group_index", "chord")
 
 
 @Signature.register_type("chain")
-class _chain(Signature):
+class _chain(Listed):
     """Signatures that run one after another, each with the result of the one before, as given."""
 
-    is_canvas = True
     shape = "chain"
     _frozen: Any = None
 
@@ -50,22 +50,6 @@ class _chain(Signature):
         """Return the chain that a dict form describes."""
         steps = [maybe_signature(each, app=app) for each in d["kwargs"]["tasks"] or ()]
         return restored(cls(steps, app=app, **(d.get("options") or {})), d)
-
-    @property
-    def tasks(self) -> list[Any]:
-        """The steps."""
-        return self.kwargs["tasks"]  # type: ignore[no-any-return]  # a list by construction
-
-    @tasks.setter
-    def tasks(self, tasks: Any) -> None:
-        self.kwargs["tasks"] = tasks
-
-    @property
-    def app(self) -> Any:
-        """The app it was made for, that of its first step, or the current one."""
-        if self._app is None and self.tasks:
-            return self.tasks[0].app
-        return super().app
 
     def clone(
         self,

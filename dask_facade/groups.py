@@ -13,14 +13,35 @@ from dask_facade.lazy import LazyList
 from dask_facade.signatures import Signature, maybe_signature
 
 
+class Listed(Signature):
+    """A canvas whose parts stand in one list."""
+
+    is_canvas = True
+
+    @property
+    def tasks(self) -> list[Any]:
+        """The parts."""
+        return self.kwargs["tasks"]  # type: ignore[no-any-return]  # a list by construction
+
+    @tasks.setter
+    def tasks(self, tasks: Any) -> None:
+        self.kwargs["tasks"] = tasks
+
+    @property
+    def app(self) -> Any:
+        """The app it was made for, that of its first part, or the current one."""
+        if self._app is None and self.tasks:
+            return self.tasks[0].app
+        return super().app
+
+
 @Signature.register_type()
-class group(Signature):
+class group(Listed):
     """Signatures that run beside each other: ``group(a, b)`` or ``group(iterable)``.
 
     Those of a generator are taken from it one after the other when the group is submitted.
     """
 
-    is_canvas = True
     shape = "group"
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
@@ -46,22 +67,6 @@ class group(Signature):
         """Return the group that a dict form describes."""
         members = [maybe_signature(each, app=app) for each in d["kwargs"]["tasks"]]
         return restored(cls(members, app=app), d)
-
-    @property
-    def tasks(self) -> list[Any]:
-        """The members."""
-        return self.kwargs["tasks"]  # type: ignore[no-any-return]  # a list by construction
-
-    @tasks.setter
-    def tasks(self, tasks: Any) -> None:
-        self.kwargs["tasks"] = tasks
-
-    @property
-    def app(self) -> Any:
-        """The app it was made for, that of its first member, or the current one."""
-        if self._app is None and self.tasks:
-            return self.tasks[0].app
-        return super().app
 
     def __len__(self) -> int:
         return len(self.tasks)
