@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
@@ -91,3 +91,12 @@ def deployment() -> Iterator[Deployment]:
     finally:
         close_all()
         deployment.kill()
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    """One worker with one thread."""
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
+    ) as cluster:
+        yield cluster

@@ -48,15 +48,6 @@ def start(
     app.store.drop_schedules(app.store.schedules())
 
 
-@pytest.fixture
-def cluster() -> Iterator[LocalCluster]:
-    """One worker with one thread."""
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
-    ) as cluster:
-        yield cluster
-
-
 def due_times(alias: str, name: str) -> list[int]:
     """When the jobs of an entry were due, in milliseconds: their ids tell."""
     ids = Job.objects.using(alias).filter(arguments__contains=name).values_list("id", flat=True)

@@ -33,15 +33,6 @@ def join(app: DaskFacade, environment: dict[str, str]) -> Iterator[Join]:
             dispatcher.stop()
 
 
-@pytest.fixture
-def cluster() -> Iterator[LocalCluster]:
-    """One worker with one thread."""
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
-    ) as cluster:
-        yield cluster
-
-
 def test_a_call_outlives_its_dispatcher_and_its_runner_tells_the_next_one(
     join: Join, cluster: LocalCluster, tmp_path: Path
 ) -> None:
