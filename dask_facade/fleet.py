@@ -111,6 +111,7 @@ class Fleet:
             each
             for each in self.runners.values()
             if each.worker == call.near
+            and not each.is_graphs
             and each.takes_calls
             and serves(each.queues, call.queue)
             and each.has_room(0.0, self._rules)

@@ -20,6 +20,7 @@ from dask_facade.states import FAILURE, PENDING, REVOKED, SUCCESS
 from tests.cluster import future_tasks as tasks
 from tests.cluster.bare import bare, left_of
 from tests.cluster.processes import python, wait_for
+from tests.cluster.tasks import sizes
 
 pytestmark = [
     pytest.mark.parametrize("alias", ["default"], indirect=True, scope="module"),
@@ -185,6 +186,16 @@ def test_calls_take_what_is_still_to_come_as_arguments(
     app: DaskFacade, client: Client, argument: Any
 ) -> None:
     assert tasks.double.delay(argument(app, client)).get(timeout=20) == 16
+
+
+@pytest.mark.parametrize("size", [100_000, 17 * 2**20], ids=["in the ledger, too", "kept alone"])
+def test_a_call_takes_the_large_result_of_a_graph_that_has_ended(
+    app: DaskFacade, size: int
+) -> None:
+    graph = app.compute(dask.delayed(bytes)(size))
+    assert len(graph.get(timeout=20)) == size
+
+    assert sizes.delay([graph]).get(timeout=20) == [size]
 
 
 def test_calls_wait_for_nothing_that_they_take(app: DaskFacade, client: Client) -> None:

@@ -311,6 +311,17 @@ def test_all_graphs_are_given_at_once_to_who_follows_them(stage: Stage) -> None:
     assert ids(stage.handed("r")) == ["a"]
 
 
+def test_a_call_is_not_given_to_who_follows_graphs_though_its_input_was_one(stage: Stage) -> None:
+    stage.runner("r")
+    stage.runner(GRAPHS, worker=GRAPHS)
+
+    near(stage, "a", worker=GRAPHS)
+    stage.settle()
+
+    assert ids(stage.handed("r")) == ["a"]
+    assert stage.handed(GRAPHS) == []
+
+
 def test_graphs_that_take_long_are_not_recalled(stage: Stage) -> None:
     stage.runner(GRAPHS)
     graph(stage, "g", "h")
