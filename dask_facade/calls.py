@@ -126,14 +126,14 @@ class Calls:
             parent_id=place.parent_id,
             group_id=place.group_id,
             shape=place.shape,
-            options=packed(terms.told, submitter.origin),
+            options=packed(terms.told, submitter.origin, terms.owner),
             errbacks=pack_jobs(errbacks),
         )
         if submitter.publish is None:
             return job
         headers = submitter.publish(signature, job)
         options = told({**said, "headers": headers}, task, submitter.defaults, place.layout)
-        return job._replace(options=packed(options, submitter.origin))
+        return job._replace(options=packed(options, submitter.origin, terms.owner))
 
     def _terms(
         self, signature: Signature, said: Mapping[str, Any], task: Runnable | None, place: Place

@@ -262,14 +262,20 @@ def _outline(signature: Any) -> Any:
     return form if is_json(form) else {**form, "args": [], "kwargs": {}, "options": {}}
 
 
-def packed(options: Mapping[str, Any], origin: str = "") -> bytes:
-    """Return what `told` said as bytes, with the name of the process that submits the call."""
+def packed(options: Mapping[str, Any], origin: str = "", owner: str = "") -> bytes:
+    """Return what `told` said as bytes, with the process that submits the call, and whose it is."""
     if not options:
-        return _packed_origin(origin)
-    return dumps({"origin": origin, **options} if origin else options)
+        return _packed_whence(origin, owner)
+    return dumps({**_whence(origin, owner), **options})
 
 
-@lru_cache(maxsize=16)
-def _packed_origin(origin: str) -> bytes:
+@lru_cache(maxsize=1024)
+def _packed_whence(origin: str, owner: str) -> bytes:
     """Return the bytes that most calls have."""
-    return dumps({"origin": origin}) if origin else b""
+    said = _whence(origin, owner)
+    return dumps(said) if said else b""
+
+
+def _whence(origin: str, owner: str) -> dict[str, str]:
+    said = {"origin": origin, "owner": owner}
+    return {name: value for name, value in said.items() if value}

@@ -116,6 +116,7 @@ _ATTRIBUTES: Mapping[str, str] = {
     "link": "callbacks",
     "link_error": "errbacks",
     "origin": "origin",
+    "owner": "owner",
     "replaced": "replaced_task_nesting",
     "retries": "retries",
     "shadow": "shadow",

@@ -41,3 +41,12 @@ def test_a_thread_that_knows_of_its_job_submits_for_it(
 
     assert AsyncResult(child).get(timeout=SOON) == 6
     assert app.store.fetch([child])[child].parent_id == parent.id
+
+
+@in_a_child_or_not
+def test_what_a_job_submits_is_of_the_same_owner(app: DaskFacade, options: dict[str, Any]) -> None:
+    parent = tasks.spawn_in_a_thread.apply_async(user=7, **options)
+
+    child = parent.get(timeout=SOON)
+
+    assert app.store.fetch([child])[child].owner == "7"
