@@ -187,7 +187,7 @@ class JobCancel(JobView):
             raise Finished
         if job.state != REVOKED:
             site = current.site()
-            site.store.request(REVOKE, job.id, asked.validated_data)
+            site.store.request(REVOKE, [job.id], asked.validated_data)
             site.store.on_commit(site.client.nudge)
         return _accepted(job, request)
 

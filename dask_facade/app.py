@@ -350,15 +350,29 @@ class DaskFacade:
         return await away(lambda: self.submit(signature), self._leave)
 
     def compute(
-        self, value: Any, *, name: str = "", user: Any = None, task_id: str | None = None
+        self,
+        value: Any,
+        *,
+        name: str = "",
+        user: Any = None,
+        task_id: str | None = None,
+        scheduler: str = "",
     ) -> result.AsyncResult:
         """Make a Dask graph a job: a Delayed, a collection, a future, or a list or dict of such.
 
-        Part of the caller's transaction. *user* is the one whose it is, or a primary key. Raises
-        ClusterUnavailable or ResultLost before anything is written.
+        Part of the caller's transaction. *user* is the one whose it is, or a primary key.
+        *scheduler* is the address of another scheduler than the dispatcher's, to compute it there.
+        Raises ClusterUnavailable or ResultLost before anything is written.
         """
-        owner = owner_of(user)
-        submit = partial(graphs.submit, self, value, name=name, owner=owner, task_id=task_id)
+        submit = partial(
+            graphs.submit,
+            self,
+            value,
+            name=name,
+            owner=owner_of(user),
+            task_id=task_id,
+            scheduler=scheduler,
+        )
         return result.AsyncResult(outside(submit, self._leave), app=self)
 
     def run_here(

@@ -63,6 +63,7 @@ from dask_facade.messages import (
     Update,
     Wait,
 )
+from dask_facade.orphans import Orphans
 from dask_facade.roster import Roster
 from dask_facade.settling import Settling
 from dask_facade.windows import CLAIMED, HANDED, READY, Runner
@@ -85,6 +86,7 @@ class Broker:
         self._limited: set[str] = set()  # tasks of which somebody said how often they begin
         self._roster = Roster(self.rules, stamps)
         self._doubts = Doubts(self._roster, self._fleet)
+        self._orphans = Orphans(self._roster, self._fleet)
         self._settling = Settling(self._roster, self._fleet)
 
     @property
@@ -96,7 +98,8 @@ class Broker:
     @property
     def room(self) -> int:
         """How many more calls of the other queues may be taken up from the ledger."""
-        return self.rules.high_water - self._roster.ready.most(self.unwanted)
+        ready = self._roster.ready
+        return int((self.rules.high_water - ready.most(self.unwanted)) / ready.mean)
 
     def __len__(self) -> int:
         """How many calls are known here, ready or in flight."""
@@ -166,6 +169,7 @@ class Broker:
             case RunnerUp():
                 roster.limit(each for each in event.rates if each.task not in self._limited)
                 doubts.runner_up(event)
+                self._orphans.runner_up(event.queues)
             case LineEnded(peer, whole):
                 roster.waiters.leave(peer)
                 doubts.line_ended(peer, whole)
@@ -201,6 +205,7 @@ class Broker:
             case Drain():
                 doubts.drain()
         roster.pop_over()
+        self._orphans.look()
         self._fill_windows()
         self.wake = self._next_wake()
         return roster.end_step()
@@ -324,7 +329,7 @@ class Broker:
 
     def _next_wake(self) -> float | None:
         now = self._roster.now
-        wakes = [self._fleet.next_wake(now.steady)]
+        wakes = [self._fleet.next_wake(now.steady), self._orphans.next_wake(now.steady)]
         next_time = self._roster.ready.next_time
         if next_time is not None:
             wakes.append(now.steady + max(0.0, next_time - now.wall))

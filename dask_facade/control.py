@@ -26,11 +26,10 @@ META_LIMIT = 16 * 2**20  # bytes of what is said of a job's state
 
 def ask(app: Any, kind: str, ids: Iterable[str], **arguments: object) -> None:
     """Ask the leading dispatcher for something, as part of the caller's transaction."""
-    store, client = app.store, app.client
+    store, client, names = app.store, app.client, list(ids)
 
     def write() -> None:
-        for id in ids:
-            store.request(kind, id, arguments)
+        store.request(kind, names, arguments)
         store.on_commit(client.nudge)
 
     outside(write, store.disconnect)

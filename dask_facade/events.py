@@ -215,6 +215,7 @@ class Rules:
     worker_gone: float = 60.0  # seconds without its line, or without Dask knowing its worker,
     # after which a runner counts as dead
     max_lost: int = 3
-    high_water: int = 20_000  # calls of a queue that may be ready here; others stay in the ledger
+    high_water: int = 20_000  # calls of a queue that may be ready here, by `backlog.weight_of`;
+    # others stay in the ledger
     horizon: float = 2.0  # seconds ahead of when they are due in which calls are known here
     far: float = 60.0  # seconds ahead of when they are due from which calls are left to the ledger

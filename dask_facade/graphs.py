@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask_facade import current
+from dask_facade.elsewhere import queue_at
 from dask_facade.exceptions import ResultLost
 from dask_facade.ids import new_id
 from dask_facade.job_futures import connected
@@ -68,33 +69,47 @@ class Graph(NamedTuple):
 
 
 def submit(
-    app: Any, value: Any, *, name: str = "", owner: str = "", task_id: str | None = None
+    app: Any,
+    value: Any,
+    *,
+    name: str = "",
+    owner: str = "",
+    task_id: str | None = None,
+    scheduler: str = "",
 ) -> str:
     """Make a graph a job and return its id; see `submit_all`."""
     graph = Graph(new_id() if task_id is None else task_id, value, name)
-    submit_all(app, [graph], owner=owner)
+    submit_all(app, [graph], owner=owner, scheduler=scheduler)
     return graph.id
 
 
 def submit_all(
-    app: Any, graphs: Sequence[Graph], *, owner: str = "", ignore_result: bool = False
+    app: Any,
+    graphs: Sequence[Graph],
+    *,
+    owner: str = "",
+    ignore_result: bool = False,
+    scheduler: str = "",
 ) -> None:
     """Make graphs jobs; part of the caller's transaction.
 
     Their rows are written first. Once those are committed the graphs are computed on the cluster
     together, so that what they share is computed once, or the futures that were given are taken as
     they are, and their names are known there before this returns. With *ignore_result* nobody keeps
-    what they come to. Raises ClusterUnavailable or ResultLost before anything is written.
+    what they come to. *scheduler* is the address of the one that they are on, which must answer
+    the dispatcher, too; "": the dispatcher's own. Raises ClusterUnavailable or ResultLost before
+    anything is written.
     """
-    from dask_facade.cluster.connection import reaching
+    from dask_facade.cluster.connection import client_of, reaching
 
     channel = current.job().channel
-    client = _client(app, channel)
+    queue = queue_at(scheduler) if scheduler else app.conf.task_default_queue
+    client = client_of(scheduler) if scheduler else _client(app, channel)
     with reaching(client):
         for graph in graphs:
             if _is_future_type(type(graph.value)):
                 _require_known(client, graph.value)
-    jobs = [_job_of(app.conf, each, owner, ignore_result) for each in graphs]
+    jobs = [_job_of(app.conf, each, queue, owner, ignore_result) for each in graphs]
 
     def committed(created: float) -> None:
         _begin(client, graphs)
@@ -114,13 +129,13 @@ def submit_all(
         spawn()
 
 
-def _job_of(conf: Any, graph: Graph, owner: str, ignore_result: bool) -> NewJob:
+def _job_of(conf: Any, graph: Graph, queue: str, owner: str, ignore_result: bool) -> NewJob:
     """Return the row of a graph that is submitted here."""
     request = current.job()
     return NewJob(
         id=graph.id,
         task=_shortened(storable(graph.name or _name_of(graph.value))),
-        queue=conf.task_default_queue,
+        queue=queue,
         priority=conf.task_default_priority or 0,
         payload=dump_reference(graph.id, repr(key_of(graph)), "", 0),
         preview=preview(graph.value),
@@ -203,15 +218,18 @@ def _require_known(client: Client, future: Future[Any]) -> None:
 
     if scheduler_of(future.client) != scheduler_of(client):
         raise ResultLost(
-            f"{future!r} is of another scheduler than the dispatcher works with, which is at "
-            f"{rpc(client).address}"
+            f"{future!r} is of another scheduler than the one at {rpc(client).address}, which its "
+            "job is to be on"
         )
     deadline = time.monotonic() + KNOWN_WITHIN
     while future.status not in ("cancelled", "lost"):
         if statuses(client, [future.key])[future.key] is not None:
             return
+        if future.status == "error":  # the scheduler could not even read its graph
+            error = future.exception(timeout=KNOWN_WITHIN)
+            raise ResultLost(f"{future!r} never ran: {error!r}") from error
         if time.monotonic() > deadline:
-            raise ResultLost(f"the cluster of the dispatcher does not know {future!r}")
+            raise ResultLost(f"the scheduler at {rpc(client).address} does not know {future!r}")
         time.sleep(LOOK_EVERY)
     raise ResultLost(f"{future!r} is {future.status}: nothing is left to follow")
 

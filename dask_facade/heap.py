@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -12,19 +12,26 @@ _SPARE = 64  # dead places up to which a heap is never cleared of them
 
 
 class Heap(Generic[T]):
-    """Values in the order of their keys; of equal keys, the first that came is the first."""
+    """Values in the order of their keys; of equal keys, the first that came is the first.
 
-    def __init__(self) -> None:
+    Its *weight* is that of all values together, as *weigh* tells.
+    """
+
+    def __init__(self, weigh: Callable[[T], int]) -> None:
+        self.weight = 0
         self._members: dict[str, tuple[int, T]] = {}
         self._places: list[tuple[Any, int, str]] = []  # dead ones too: those not of a member
         self._pushed = 0
+        self._weigh = weigh
 
     def __len__(self) -> int:
         return len(self._members)
 
     def push(self, name: str, key: Any, value: T) -> None:
         """Add a value, in the place of the one that has this name."""
+        self.discard(name)
         self._pushed += 1
+        self.weight += self._weigh(value)
         self._members[name] = (self._pushed, value)
         heapq.heappush(self._places, (key, self._pushed, name))
 
@@ -48,12 +55,15 @@ class Heap(Generic[T]):
             member = self._members.get(name)
             if member is not None and member[0] == number:
                 del self._members[name]
+                self.weight -= self._weigh(member[1])
                 return member[1]
 
     def discard(self, name: str) -> bool:
         """Remove the value of this name; tell whether there was one."""
-        if self._members.pop(name, None) is None:
+        member = self._members.pop(name, None)
+        if member is None:
             return False
+        self.weight -= self._weigh(member[1])
         self._clear_places()
         return True
 

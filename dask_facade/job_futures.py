@@ -42,18 +42,26 @@ def connected(store: JobStore) -> tuple[Client, Lease]:
     return client_of(lease.scheduler), lease
 
 
+def client_at(store: JobStore, scheduler: str | None) -> Client:
+    """Return a client of the scheduler at this address; without one, of the dispatcher's."""
+    from dask_facade.cluster.connection import client_of
+
+    return client_of(scheduler) if scheduler else connected(store)[0]
+
+
 def future_of(store: JobStore, job_id: str, timeout: float | None = None) -> Future[Any]:
     """Return a Dask future of any job: of one that has ended, runs or waits, or of a graph.
 
-    From then on ``Variable("job:<id>")`` names it, too. *timeout* is how long a graph or a kept
-    result may take to be named. Raises JobNotFound, ResultLost, ClusterUnavailable.
+    From then on ``Variable("job:<id>")`` names it, too, on the scheduler that the job is on.
+    *timeout* is how long a graph or a kept result may take to be named. Raises JobNotFound,
+    ResultLost, ClusterUnavailable.
     """
     from dask_facade.cluster import followers, futures, remote
     from dask_facade.cluster.connection import reaching
     from dask_facade.worker.data import key_of
 
-    job = _job(store, job_id)
-    client, lease = connected(store)
+    job = job_of(store, job_id)
+    client = client_at(store, job.future_at)
     patience = NAMED_WITHIN if timeout is None else timeout
     with reaching(client):
         if job.graph and not _is_stored(job):
@@ -68,7 +76,7 @@ def future_of(store: JobStore, job_id: str, timeout: float | None = None) -> Fut
         if job.ready:
             future = followers.future_for(client, end_of(job), _site())
         else:
-            future = followers.future_following(client, job_id, _contact(lease))
+            future = followers.future_following(client, job_id, _contact(connected(store)[1]))
         futures.name(client, job_id, future)
         if not job.ready:
             _name_what_was_kept(client, job_id, future)
@@ -137,7 +145,7 @@ def _needed(store: JobStore, job: Job) -> Iterator[Client]:
     from dask_facade.cluster.connection import reaching
 
     try:
-        client, _ = connected(store)
+        client = client_at(store, job.future_at)
         with reaching(client):
             yield client
     except ClusterUnavailable as error:
@@ -234,13 +242,13 @@ def said(store: JobStore, job_id: str, timeout: float | None = None) -> Iterator
 
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = PAUSE_FIRST
-    _job(store, job_id)
+    job_of(store, job_id)
     client, _ = connected(store)
     with reaching(client):
         queue = Queue(futures.said_name(job_id), client=client, maxsize=SAID_LIMIT)
     try:
         while True:
-            over = _job(store, job_id).ready  # before the look: what it said came before its end
+            over = job_of(store, job_id).ready  # before the look: what it said came before its end
             with reaching(client):
                 came = queue.get(batch=True, callback_timeout=futures.ANSWER_TIMEOUT)
             yield from came
@@ -255,7 +263,8 @@ def said(store: JobStore, job_id: str, timeout: float | None = None) -> Iterator
             futures.end(queue)
 
 
-def _job(store: JobStore, job_id: str) -> Job:
+def job_of(store: JobStore, job_id: str) -> Job:
+    """Return a row of the ledger; raise JobNotFound."""
     job = store.fetch([job_id]).get(job_id)
     if job is None:
         raise JobNotFound(job_id)

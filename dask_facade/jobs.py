@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from dask_facade.elsewhere import future_at
 from dask_facade.messages import Call, Outcome
 from dask_facade.states import PENDING, READY_STATES
 
@@ -45,6 +46,11 @@ class Job:
     def ready(self) -> bool:
         """Whether the state is final."""
         return self.state in READY_STATES
+
+    @property
+    def future_at(self) -> str | None:
+        """The address of the scheduler that knows a future of it; see `elsewhere.future_at`."""
+        return future_at(graph=self.graph, queue=self.queue, key=self.key)
 
 
 class Claim(NamedTuple):

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models import F
+from django.db.models.fields.json import KeyTransform
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 from dask_facade.models import DaskJob
 from dask_facade.named.actions import ACTIONS, PAGES, Action
 from dask_facade.named.models import DaskJobs
-from dask_facade.named.reading import alias, standings
+from dask_facade.named.reading import OWN, alias, standings
 from dask_facade.named.standing import Standing
 
 __all__ = ["ACTIONS", "Action", "JobsTable", "register", "table_named"]
 
-MOST = 1_000  # of the newest jobs that a table looks at
+MOST = 1_000  # of the newest jobs that are put in an order which the ledger tells
 VIEW = "dask_facade.view_daskjob"
 CHANGE = "dask_facade.change_daskjob"
-OF_STANDING = ("status", "status_message", "start_time", "completion_time")
+OF_STANDING = ("status", "status_message", "start_time", "completion_time", "run_time")
+OF_WORDS = ("name", "description", "label", "owner", "key")
 OF_ROW = ("id", "name", "description", "label", "owner", "creation_time", "execute_time", "key",
           "scheduler", "forget")  # fmt: skip
+NULLABLE = ("execute_time", "scheduler")
 PROPERTIES = "extended_properties"
 DEFAULT_COLUMNS = ("id", "name", "status", "status_message", "creation_time", "run_time")
 
@@ -34,13 +39,14 @@ class JobsTable:
 
     *columns* are fields of jobs; "extended_properties.a.b" is what stands there. *actions* are
     names of those that there are, or own ones. *sort* is a column, with "-" before it for the
-    other way round. With *refresh* it is read anew every so many seconds where scripts may run.
+    other way round; in the order of "status" and others that the ledger tells, the newest 1,000
+    jobs are shown. With *refresh* it is read anew every so many seconds where scripts may run.
     """
 
     name: str
     columns: Sequence[str] = DEFAULT_COLUMNS
     actions: Sequence[str | Action] = tuple(ACTIONS)
-    sort: str = "-creation_time"
+    sort: str = "-id"
     page_size: int = 25
     refresh: int = 10
 
@@ -63,6 +69,15 @@ class JobsTable:
         actions = [ACTIONS[each] if isinstance(each, str) else each for each in self.actions]
         return {each.key: each for each in actions}
 
+    def is_sorted_by(self, column: str, shown: Sequence[str]) -> bool:
+        """Tell whether who sees the columns *shown* may put it in the order of a column.
+
+        A property that is not shown orders nothing.
+        """
+        if column.startswith(f"{PROPERTIES}."):
+            return column in shown or column == self.sort.removeprefix("-")
+        return is_column(column)
+
 
 _tables: dict[str, JobsTable] = {}
 
@@ -82,14 +97,13 @@ def table_named(name: str) -> JobsTable:
 
 def is_column(column: str) -> bool:
     """Tell whether jobs have such a column."""
-    known = (*OF_STANDING, *OF_ROW, "run_time", PROPERTIES)
+    known = (*OF_STANDING, *OF_ROW, PROPERTIES)
     return column in known or column.startswith(f"{PROPERTIES}.")
 
 
 def visible_to(user: Any) -> DaskJobs:
     """Return the jobs that *user* may see: their own; staff, and with the permission, all."""
-    graph = ExpressionWrapper(Q(work__isnull=False), output_field=BooleanField())
-    jobs = DaskJob.objects.using(alias()).defer("work").annotate(has_graph=graph)
+    jobs = DaskJob.objects.using(alias()).slim()
     if not user.is_authenticated:
         return jobs.none()
     if user.is_staff or user.has_perm(VIEW):
@@ -104,10 +118,14 @@ def may_steer(user: Any, job: DaskJob) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A job in a table."""
+    """A job in a table, whose standing is noted."""
 
     job: DaskJob
-    standing: Standing
+
+    @property
+    def standing(self) -> Standing:
+        """Where the job stood when the table was read."""
+        return self.job.standing
 
     def value(self, column: str, now: datetime) -> Any:
         """Return what stands in a column; None where nothing does."""
@@ -125,25 +143,73 @@ class Row:
         return value
 
 
-def rows_of(jobs: DaskJobs, sort: str) -> list[Row]:
-    """Return the newest of *jobs*, ordered by a column."""
-    newest = list(jobs.select_related("scheduler").order_by("-id")[:MOST])
-    where, now = standings(newest), timezone.now()
-    rows = [Row(job, where[job.pk]) for job in newest]
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a table."""
+
+    rows: Sequence[Row]
+    number: int
+    is_last: bool
+
+
+def page_of(jobs: DaskJobs, sort: str, number: int, size: int) -> Page:
+    """Return a page of jobs in the order of a column, or the last page where there are fewer.
+
+    Pages have *size* rows and are counted from 1.
+    """
+    is_told = sort.removeprefix("-") in OF_STANDING
+    rows_of = _rows_by_standing if is_told else _rows_by_row
+    rows = rows_of(jobs, sort, size * (number - 1), size * number + 1)  # one more tells of the next
+    if number > 1 and not rows:
+        count = min(jobs.count(), MOST) if is_told else jobs.count()
+        return page_of(jobs, sort, max(1, math.ceil(count / size)), size)
+    return Page(rows[:size], number, len(rows) <= size)
+
+
+def _rows_by_row(jobs: DaskJobs, sort: str, start: int, stop: int) -> list[Row]:
+    """Return some of the rows of a table in the order of what jobs' own rows say."""
     column = sort.removeprefix("-")
-    said = [row for row in rows if row.value(column, now) is not None]
-    unsaid = [row for row in rows if row.value(column, now) is None]
-    said.sort(key=lambda row: _place(row.value(column, now)), reverse=sort.startswith("-"))
-    return said + unsaid
+    value = _in_database(column)
+    nulls_last = True if column in NULLABLE or column.startswith(PROPERTIES) else None
+    order = (value.desc if sort.startswith("-") else value.asc)(nulls_last=nulls_last)
+    found = list(jobs.select_related("scheduler").order_by(order, "-pk")[start:stop])
+    return _noted(found, standings(found))
 
 
-def _place(value: Any) -> tuple[int, Any]:
-    """Return what orders values of any types: numbers first, then times, then words."""
-    if isinstance(value, int | float):
-        return 0, value
-    if isinstance(value, timedelta):
-        return 0, value.total_seconds()
-    return (1, value) if isinstance(value, datetime) else (2, str(value).lower())
+def _in_database(column: str) -> Any:
+    """Return what the database orders by: words without regard to case."""
+    if column in OF_WORDS:
+        return Lower(column)
+    if column == "scheduler":
+        return Lower("scheduler__name")
+    names = column.split(".")
+    value: Any = F(names[0])
+    for name in names[1:]:
+        value = KeyTransform(name, value)
+    return value
+
+
+def _rows_by_standing(jobs: DaskJobs, sort: str, start: int, stop: int) -> list[Row]:
+    """Return some of the rows of a table in the order of what the ledger tells of the newest."""
+    newest = list(jobs.only(*OWN).order_by("-pk")[:MOST])
+    where, now = standings(newest), timezone.now()
+    values = {row.job.pk: row.value(sort.removeprefix("-"), now) for row in _noted(newest, where)}
+    said = [pk for pk, value in values.items() if value is not None]
+    said.sort(key=lambda pk: _place(values[pk]), reverse=sort.startswith("-"))
+    chosen = (said + [pk for pk, value in values.items() if value is None])[start:stop]
+    found = jobs.select_related("scheduler").in_bulk(chosen)
+    return _noted([found[pk] for pk in chosen if pk in found], where)
+
+
+def _noted(jobs: Sequence[DaskJob], where: Mapping[Any, Standing]) -> list[Row]:
+    """Return rows of jobs that know where they stand."""
+    for job in jobs:
+        job.noted = where[job.pk]
+    return [Row(job) for job in jobs]
+
+
+def _place(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 register(JobsTable("jobs"))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dask_facade.backlog import Backlog, order_of
+from dask_facade.backlog import Backlog, order_of, weight_of
 from dask_facade.heap import Heap
 from dask_facade.messages import Call
 
@@ -48,20 +48,21 @@ class Limits:
         self._free_at: dict[str, float] = {}  # when a task may begin again
         self._line = line
         self._lined: dict[str, dict[str, Call]] = {}  # by task and queue: what stands in line
-        self._sizes: dict[str, int] = {}  # of each queue: how many calls wait here
+        self._count = 0  # of calls that wait here
+        self._sizes: dict[str, int] = {}  # of each queue: the weight of what waits here
         self._waiting: dict[str, dict[str, Heap[Call]]] = {}  # by task and queue
 
     def __len__(self) -> int:
         """How many calls wait here, without those in line."""
-        return sum(self._sizes.values())
+        return self._count
 
     def size(self, queue: str) -> int:
-        """Return how many calls of a queue wait here."""
+        """Return the weight of the calls of a queue that wait here."""
         return self._sizes.get(queue, 0)
 
     def full(self, size: float) -> set[str]:
-        """Return the queues of which more than *size* calls wait here."""
-        return {queue for queue, count in self._sizes.items() if count > size}
+        """Return the queues of which calls of more than this weight wait here."""
+        return {queue for queue, weight in self._sizes.items() if weight > size}
 
     def differing(self, rates: Mapping[str, float]) -> dict[str, float]:
         """Return those of *rates* that are others than what holds; 0: no limit."""
@@ -142,9 +143,10 @@ class Limits:
     def _hold(self, call: Call) -> None:
         heaps = self._waiting.setdefault(call.task, {})
         if call.queue not in heaps:
-            heaps[call.queue] = Heap()
+            heaps[call.queue] = Heap(weight_of)
         heaps[call.queue].push(call.id, order_of(call), call)
-        self._sizes[call.queue] = self._sizes.get(call.queue, 0) + 1
+        self._count += 1
+        self._sizes[call.queue] = self._sizes.get(call.queue, 0) + weight_of(call)
 
     def _release(self, call: Call) -> None:
         """Count a call no more that was taken out of its heap."""
@@ -153,7 +155,8 @@ class Limits:
             del heaps[call.queue]
             if not heaps:
                 del self._waiting[call.task]
-        self._sizes[call.queue] -= 1
+        self._count -= 1
+        self._sizes[call.queue] -= weight_of(call)
         if not self._sizes[call.queue]:
             del self._sizes[call.queue]
 

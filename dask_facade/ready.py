@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from dask_facade.backlog import Backlog
+from dask_facade.backlog import Backlog, weight_of
 from dask_facade.heap import Heap
 from dask_facade.limits import Limits
 from dask_facade.messages import Call
@@ -19,8 +19,8 @@ class Ready:
     graphs: Backlog = field(default_factory=Backlog)  # for who follows Dask's futures
     limits: Limits = field(init=False)  # before they stand in line for runners
     now: float = 0.0  # of the step that is being taken
-    _due: Heap[Call] = field(default_factory=Heap)
-    _expiring: Heap[Call] = field(default_factory=Heap)
+    _due: Heap[Call] = field(default_factory=lambda: Heap(weight_of))
+    _expiring: Heap[Call] = field(default_factory=lambda: Heap(weight_of))
 
     def __post_init__(self) -> None:
         self.limits = Limits(self.calls)
@@ -41,12 +41,12 @@ class Ready:
         return queue in self.calls.paused
 
     def size(self, call: Call) -> int:
-        """Return how many calls stand in line where *call* would, or wait for their turn there."""
+        """Return the weight of what stands in line where *call* would, or waits for a turn there."""
         limited = self.limits.size(call.queue) if call.task in self.limits.rates else 0
         return self.line(call).size(call.queue) + limited
 
     def full(self, size: float) -> set[str]:
-        """Return the queues of which more than *size* calls stand in line, or wait for a turn."""
+        """Return the queues of which more than this weight stands in line, or waits for a turn."""
         return self.calls.full(size) | self.graphs.full(size) | self.limits.full(size)
 
     def due(self) -> Iterable[Call]:
@@ -54,8 +54,15 @@ class Ready:
         return self._due.values()
 
     def most(self, without: Collection[str]) -> int:
-        """Return how many calls stand in the longest line but those *without*, or are due later."""
-        return max(self.calls.longest(without), self.graphs.longest(without), len(self._due))
+        """Return the weight of the longest line but those *without*, or of what is due later."""
+        return max(self.calls.longest(without), self.graphs.longest(without), self._due.weight)
+
+    @property
+    def mean(self) -> float:
+        """The weight of a call here, on average; 1 where there is none."""
+        count = len(self.calls) + len(self.graphs) + len(self._due)
+        weight = self.calls.weight + self.graphs.weight + self._due.weight
+        return weight / count if count else 1.0
 
     def add(self, call: Call, now: float) -> None:
         """Add a call; its id must be new here."""

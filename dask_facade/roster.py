@@ -14,6 +14,8 @@ from dask_facade.waiters import Waiters
 from dask_facade.windows import ENDED, HANDED, READY, RELEASED, Entry
 from dask_facade.withdrawals import is_stamped
 
+LEFT_SHARE = 16  # of high water: the part that is left to the ledger for who goes first
+
 
 class Roster:
     """Calls by id, those that nobody has in line, who waits for them, and which are to end."""
@@ -73,8 +75,7 @@ class Roster:
         if self._ends(entry):
             return
         if self._is_left(call, self.rules.far):
-            del self.entries[call.id]
-            self.batch.left.append(call.id)
+            self._leave(call)
         else:
             entry.phase = READY
             self.ready.add(call, self.now.wall)
@@ -106,7 +107,28 @@ class Roster:
         if call.due is not None and call.due > self.now.wall + ahead:
             return True
         ready = self.ready
-        return ready.is_paused(call.queue) or ready.size(call) >= self.rules.high_water
+        if ready.is_paused(call.queue):
+            return True
+        return ready.size(call) >= self.rules.high_water and not self._makes_room(call)
+
+    def _makes_room(self, call: Call) -> bool:
+        """Leave the last of a full line to the ledger, where this call is of a higher priority.
+
+        Several at once: it is not looked through for each.
+        """
+        line = self.ready.line(call)
+        lowest = line.lowest(call.queue)
+        if lowest is None or lowest >= call.priority:
+            return False
+        for last in line.last(call.queue, 1 + self.rules.high_water // LEFT_SHARE):
+            if last.priority < call.priority:
+                self.ready.discard(last)
+                self._leave(last)
+        return True
+
+    def _leave(self, call: Call) -> None:
+        del self.entries[call.id]
+        self.batch.left.append(call.id)
 
     def limit(self, rates: Iterable[Rate]) -> None:
         """Let calls of tasks begin so often, those too that stand in line."""

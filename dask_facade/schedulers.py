@@ -10,6 +10,7 @@ __all__ = [
     "DaskJobException",
     "DaskScheduler",
     "create_scheduler",
+    "get_or_create_scheduler",
     "get_scheduler",
     "list_schedulers",
 ]
@@ -34,6 +35,16 @@ def create_scheduler(
         heartbeat_interval=heartbeat_interval,
         dashboard=dashboard,
     )
+
+
+def get_or_create_scheduler(name: str, host: str = "") -> DaskScheduler:
+    """Return the scheduler of this name, a new one at *host* where there is none.
+
+    All who ask at once get the same.
+    """
+    rows = DaskScheduler.objects.using(alias())
+    scheduler, _ = rows.get_or_create(name=name, defaults={"host": host})
+    return scheduler
 
 
 def get_scheduler(name: str) -> DaskScheduler | None:

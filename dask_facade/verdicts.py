@@ -26,6 +26,14 @@ def lost(call: Call, worker: str, finished: float) -> Outcome:
     return _end(call, FAILURE, error, finished)
 
 
+def orphaned(call: Call, finished: float) -> Outcome:
+    """Return how *call* ends that waited for workers of a pool's own when these were gone."""
+    error = WorkerLostError(
+        f"job {call.id} waited in {call.queue!r}, and the workers of that pool are gone"
+    )
+    return _end(call, FAILURE, error, finished)
+
+
 def _end(call: Call, state: str, error: DaskFacadeError, finished: float) -> Outcome:
     return Outcome(
         id=call.id,

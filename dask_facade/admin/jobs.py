@@ -225,8 +225,7 @@ class JobAdmin(ReadOnlyAdmin):
         chosen = list(queryset)
         jobs = [job for job in chosen if job.state in states]
         with transaction.atomic(using=queryset.db):
-            for job in jobs:
-                site.store.request(kind, job.id, arguments)
+            site.store.request(kind, [job.id for job in jobs], arguments)
             site.store.on_commit(site.client.nudge)
         if jobs:
             words = f"Asked to {kind}{' at once' if arguments.get('terminate') else ''}."

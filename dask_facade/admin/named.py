@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.contrib import admin
@@ -29,7 +30,7 @@ class DaskJobAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the pages of the table."""
-        at = {"routes": ADMIN}
+        at = {"routes": replace(ADMIN, context=self.admin_site.each_context)}
         view = self.admin_site.admin_view
         return [
             path("<str:table>/<int:pk>/<str:name>/act/", view(act), at,

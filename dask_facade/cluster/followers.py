@@ -101,6 +101,7 @@ class Subject:
     store_limit: int  # bytes of a result that is stored at all
     site: Site
     ignored: bool = False  # nobody keeps its result
+    elsewhere: bool = False  # no runner can take what is kept here
 
 
 class Description(NamedTuple):
@@ -321,7 +322,7 @@ def _kept(value: Any, subject: Subject) -> Description:
         stored = dumps(value)
         size = len(stored)
     key = data.keep(subject.job_id, subject.hand, value)
-    if size <= subject.inline_limit:
+    if size <= (subject.store_limit if subject.elsewhere else subject.inline_limit):
         return Description(SUCCESS, stored, preview(value), None, "", 0)
     if size > subject.store_limit:
         stored = None

@@ -11,7 +11,7 @@ import ast
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,15 @@ from distributed.client import ClosedClientError
 
 from dask_facade.cluster.followers import Description, Site, Subject, describe, future_for
 from dask_facade.cluster.futures import ANSWER_TIMEOUT, DESCRIBED, NAME_TIMEOUT, rpc, variable_name
-from dask_facade.exceptions import DaskFacadeError, DecodeError, ResultLost, WorkerLostError
+from dask_facade.cluster.neighbours import Neighbours
+from dask_facade.elsewhere import scheduler_at
+from dask_facade.exceptions import (
+    DaskFacadeError,
+    DecodeError,
+    ImproperlyConfigured,
+    ResultLost,
+    WorkerLostError,
+)
 from dask_facade.messages import Ack, Call, Hand, Held, Kill, Leave, Message, Outcome, Report
 from dask_facade.serialization import dump_exception, load_reference, preview
 from dask_facade.states import FAILURE
@@ -39,22 +47,29 @@ LOOK_SHARE = 0.1  # of a graph's age
 class _Graph:
     call: Call
     key: Any
+    scheduler: str  # its address; "": that of the dispatcher
     since: float  # monotonic
     begun: float = field(default_factory=time.time)
     known: bool = False  # the scheduler has had its key
     describing: asyncio.Task[Description] | None = None
 
 
+@dataclass(slots=True, eq=False)
+class _Watch:
+    new: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
 class Adoption:
     """Follows graphs whose claims are committed, and reports how they ended.
 
-    *client* returns the dispatcher's asynchronous Dask client, None while the scheduler is away;
-    *report* gets what a runner would say. Runs on the loop that `receive` is called on.
+    *neighbours* are the schedulers that graphs are on. *report* gets what a runner would say. Runs
+    on the loop that `receive` is called on.
     """
 
     def __init__(
         self,
-        client: Callable[[], Client | None],
+        neighbours: Neighbours,
         report: Callable[[Message], None],
         *,
         inline_limit: int,
@@ -63,16 +78,15 @@ class Adoption:
         settings_module: str = "",
         paths: tuple[str, ...] = (),
     ) -> None:
-        self._client = client
         self._graphs: dict[tuple[str, int], _Graph] = {}
         self._grace = adopt_grace
         self._inline_limit = inline_limit
-        self._new = asyncio.Event()
+        self._neighbours = neighbours
         self._report = report
         self._site = Site(settings_module, paths)
         self._store_limit = store_limit
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._watching: asyncio.Task[None] | None = None
+        self._watches: dict[str, _Watch] = {}  # by the scheduler's address
 
     def receive(self, message: Message) -> None:
         """Take what the broker says to a runner."""
@@ -103,32 +117,36 @@ class Adoption:
             task.cancel()
 
     def _adopt(self, call: Call) -> None:
+        scheduler = scheduler_at(call.queue)
         try:
             key = key_of(call.payload)
-        except DecodeError as error:
+            self._neighbours.admit(scheduler)
+        except (DecodeError, ImproperlyConfigured) as error:
             self._start(self._name_and_report(None, _failure(call, time.time(), error)))
             return
-        self._graphs[call.id, call.hand] = _Graph(call, key, time.monotonic())
-        self._new.set()
-        if self._watching is None or self._watching.done():
-            self._watching = self._start(self._watch())
+        self._graphs[call.id, call.hand] = _Graph(call, key, scheduler, time.monotonic())
+        watch = self._watches.setdefault(scheduler, _Watch())
+        watch.new.set()
+        if watch.task is None or watch.task.done():
+            watch.task = self._start(self._watch(scheduler, watch.new))
 
-    async def _watch(self) -> None:
-        """Look at the graphs as long as there are any: the younger, the more often."""
-        while self._graphs:
-            self._new.clear()
-            await self._look()
-            now = time.monotonic()
-            youngest = min((now - each.since for each in self._graphs.values()), default=0.0)
+    async def _watch(self, scheduler: str, new: asyncio.Event) -> None:
+        """Look at a scheduler's graphs as long as it has any: the younger, the more often."""
+        while graphs := [each for each in self._graphs.values() if each.scheduler == scheduler]:
+            new.clear()
+            await self._look(scheduler, [each for each in graphs if each.describing is None])
+            youngest = time.monotonic() - max(each.since for each in graphs)
             pause = min(max(LOOK_FIRST, youngest * LOOK_SHARE), LOOK_MOST)
             try:
-                await asyncio.wait_for(self._new.wait(), pause)
+                await asyncio.wait_for(new.wait(), pause)
             except TimeoutError:
                 continue
 
-    async def _look(self) -> None:
-        client = self._client()
-        graphs = [each for each in self._graphs.values() if each.describing is None]
+    async def _look(self, scheduler: str, graphs: Sequence[_Graph]) -> None:
+        client = self._neighbours.client(scheduler)
+        if client is None and self._neighbours.is_gone(scheduler):
+            for graph in graphs:
+                self._lose(None, graph, f"the scheduler at {scheduler} does not answer")
         if not graphs or client is None or client.scheduler is None:
             return
         keys = list({graph.key for graph in graphs})
@@ -144,17 +162,20 @@ class Adoption:
 
     def _saw(self, client: Client, graph: _Graph, state: str | None) -> None:
         if state is None:
-            if graph.known or time.monotonic() - graph.since > self._grace:
-                self._lose(client, graph)
+            if graph.known:
+                self._lose(client, graph, "the scheduler has lost it")
+            elif time.monotonic() - graph.since > self._grace:
+                self._lose(client, graph, "the scheduler never heard of it")
             return
         graph.known = True
         if state in ("memory", "erred"):
             graph.describing = self._start(self._describe(client, graph))
             graph.describing.add_done_callback(lambda done: self._described(graph, done))
 
-    def _lose(self, client: Client, graph: _Graph) -> None:
-        why = "has lost it" if graph.known else "never heard of it"
-        error = ResultLost(f"the future of job {graph.call.id!r} is gone: the scheduler {why}")
+    def _lose(self, client: Client | None, graph: _Graph, why: str) -> None:
+        if (graph.call.id, graph.call.hand) not in self._graphs:
+            return  # revoked meanwhile
+        error = ResultLost(f"the future of job {graph.call.id!r} is gone: {why}")
         self._end(client, graph, _failure(graph.call, graph.begun, error))
 
     def _kill(self, id: str, hand: int) -> None:
@@ -162,7 +183,8 @@ class Adoption:
         if graph is not None:
             if graph.describing is not None:
                 graph.describing.cancel()
-            self._end(self._client(), graph, revoked(graph.call, TERMINATED, time.time()))
+            client = self._neighbours.client(graph.scheduler)
+            self._end(client, graph, revoked(graph.call, TERMINATED, time.time()))
 
     def _end(self, client: Client | None, graph: _Graph, outcome: Outcome) -> None:
         """Let the Variable name a bad end of our own making, and report it.
@@ -198,6 +220,7 @@ class Adoption:
                 self._store_limit,
                 self._site,
                 call.ignore_result,
+                bool(graph.scheduler),
             ),
             key=(DESCRIBED, call.id, call.attempt, call.hand),
             workers=list(holders) or None,
@@ -213,7 +236,7 @@ class Adoption:
         error = done.exception()
         if error is None:
             self._say(graph, _outcome(graph, done.result()))
-        elif isinstance(error, OSError) or not _is_alive(self._client()):
+        elif isinstance(error, OSError) or not _is_alive(self._neighbours.client(graph.scheduler)):
             logger.debug("the scheduler went: %s", error)  # it is looked at again
         else:
             logger.error("the result of graph %s could not be described: %s", graph.call.id, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -36,13 +36,13 @@ class Pruning:
     """Deletes jobs that ended more than *expires* seconds ago.
 
     Those that a job which has not ended came from, or waits for, stay with it. *forgotten* gets
-    the ids of jobs whose rows are gone, and of those the ones that have a future on the cluster.
+    the ids of jobs whose rows are gone, and which scheduler knows a future of some of them.
     """
 
     def __init__(
         self,
         writer: LedgerWriter,
-        forgotten: Callable[[Collection[str], Collection[str]], None],
+        forgotten: Callable[[Collection[str], Mapping[str, str]], None],
         expires: float,
     ) -> None:
         self._forgotten = forgotten
@@ -64,5 +64,6 @@ class Pruning:
         """Delete some of those jobs; return how many."""
         pruned = await self._writer.run(self._prune)
         if pruned:
-            self._forgotten(pruned.keys(), {id for id, kept in pruned.items() if kept})
+            kept = {id: at for id, at in pruned.items() if at is not None}
+            self._forgotten(pruned.keys(), kept)
         return len(pruned)

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
+from dask_facade.backlog import serves
 from dask_facade.dispatcher.reader import LedgerReader
 from dask_facade.dispatcher.requests import Requests
 from dask_facade.dispatcher.switchboard import Switchboard
@@ -156,7 +157,7 @@ class Questions:
         by_node: dict[str, list[Call]] = {}
         for call in await self._later():
             for node, hello in nodes.items():  # the first that may get it; nobody has it yet
-                if not hello.queues or call.queue in hello.queues:
+                if serves(hello.queues, call.queue):
                     by_node.setdefault(node, []).append(call)
                     break
         for node, calls in by_node.items():

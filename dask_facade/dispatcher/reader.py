@@ -46,17 +46,17 @@ class LedgerReader:
                     untold.append(job.id)
         return ends, untold
 
-    async def known(self, ids: Sequence[str]) -> dict[str, bool] | None:
-        """Return the ids that rows have, and whether the job has a future on the cluster.
+    async def known(self, ids: Sequence[str]) -> dict[str, str | None] | None:
+        """Return the ids that rows have, and `Job.future_at` of each.
 
         None while the ledger cannot be read.
         """
-        known: dict[str, bool] = {}
+        known: dict[str, str | None] = {}
         for start in range(0, len(ids), IDS):
             jobs = await self._fetch(ids[start : start + IDS])
             if jobs is None:
                 return None
-            known.update((job.id, bool(job.key) or job.graph) for job in jobs)
+            known.update((job.id, job.future_at) for job in jobs)
         return known
 
     async def jobs(self, ids: Sequence[str]) -> list[Job]:

@@ -77,7 +77,7 @@ class Requests:
         writer: LedgerWriter,
         reader: LedgerReader,
         switchboard: Switchboard,
-        forgotten: Callable[[Collection[str], Collection[str]], None],
+        forgotten: Callable[[Collection[str], Mapping[str, str]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.revoked = LimitedSet()
@@ -275,7 +275,7 @@ class Requests:
         gone: set[str] = set()
         if known is not None:
             gone = await writer.run(partial(writer.desk.forget, writer.epoch, ids))
-            kept = {id for id in gone if known.get(id)}
+            kept = {id: at for id, at in known.items() if id in gone and at is not None}
             gone.update(id for id in ids if id not in known)
             self._forgotten(gone, kept)
         over = []

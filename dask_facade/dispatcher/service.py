@@ -7,27 +7,26 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from distributed.client import ClosedClientError
-
 from dask_facade import compat
 from dask_facade.backlog import is_own
 from dask_facade.cluster.deployed import DeployedCluster, Deployment
-from dask_facade.cluster.futures import forget
 from dask_facade.cluster.local import LocalCluster
+from dask_facade.cluster.neighbours import Neighbours
 from dask_facade.cluster.own import OwnCluster
-from dask_facade.cluster.placement import LOOK_EVERY, Placement
+from dask_facade.cluster.placement import Placement
 from dask_facade.dispatcher.adoption import Adoption
 from dask_facade.dispatcher.beat import Beat
 from dask_facade.dispatcher.leader import BEAT_EVERY, take_lease
 from dask_facade.dispatcher.pruning import Pruning
 from dask_facade.dispatcher.questions import Questions
 from dask_facade.dispatcher.reader import LedgerReader
+from dask_facade.dispatcher.releasing import Releasing
 from dask_facade.dispatcher.requests import Requests
 from dask_facade.dispatcher.scaling import Scaling
 from dask_facade.dispatcher.sweep import Sweep
@@ -53,7 +52,7 @@ class Options:
     workers: int = 2  # of the embedded cluster
     deployment: Deployment | None = None  # of what is started in the place of the embedded cluster
     linger: float = 60.0  # that a runner may idle where the cluster is adaptive
-    insecure: bool = False  # what is started may have its scheduler beyond this machine
+    insecure: bool = False  # schedulers beyond this machine may be started and connected to
     environment: Mapping[str, str] = field(default_factory=dict)  # of its workers, beside ours
     host: str = "127.0.0.1"
     port: int = 0
@@ -79,7 +78,6 @@ class Dispatcher:
     def __init__(self, store: JobStore, options: Options) -> None:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{new_id()[-8:]}"
         self._failure: BaseException | None = None
-        self._forgotten: asyncio.Queue[tuple[Collection[str], Collection[str]]] = asyncio.Queue()
         self._hurry = asyncio.Event()
         self._options = options
         self._stop = asyncio.Event()
@@ -137,7 +135,8 @@ class Dispatcher:
             fail=self._fail,
             witness=options.witness,
         )
-        requests = Requests(writer, reader, switchboard, self._forget)
+        releasing = Releasing()
+        requests = Requests(writer, reader, switchboard, releasing.add)
         Questions(writer, reader, switchboard, requests)
         async with AsyncExitStack() as ending:
             ending.push_async_callback(self._resign, writer)
@@ -185,10 +184,12 @@ class Dispatcher:
                 return
             await writer.run(partial(desk.announce, lease.epoch, scheduler))
             graphs = await _recover(writer, switchboard, placement)
-            adoption = self._adoption(placement, switchboard)
+            neighbours = Neighbours(lambda: placement.client, insecure=options.insecure)
+            ending.push_async_callback(neighbours.close)
+            adoption = self._adoption(neighbours, switchboard)
             ending.callback(adoption.close)
             switchboard.add_local(GRAPHS, adoption.receive, adoption.held(graphs))
-            self._start(self._release(placement))
+            self._start(releasing.keep(neighbours))
             sweep = Sweep(
                 writer,
                 switchboard,
@@ -204,15 +205,12 @@ class Dispatcher:
             if beat is not None:
                 self._start(beat.keep())
             if options.result_expires:
-                self._start(Pruning(writer, self._forget, options.result_expires).keep())
+                self._start(Pruning(writer, releasing.add, options.result_expires).keep())
             ready(scheduler)
             await self._stop.wait()
             if self._failure is None:
                 switchboard.step(Drain())
                 await _before(self._hurry, switchboard.drained(options.drain))
-
-    def _forget(self, ids: Collection[str], kept: Collection[str]) -> None:
-        self._forgotten.put_nowait((ids, kept))
 
     def _slot(self, lease: Lease, address: str) -> Slot:
         runner = f"runner-{new_id()}"
@@ -228,23 +226,16 @@ class Dispatcher:
             as_celery=compat.is_installed(),
         )
 
-    def _adoption(self, placement: Placement, switchboard: Switchboard) -> Adoption:
+    def _adoption(self, neighbours: Neighbours, switchboard: Switchboard) -> Adoption:
         options = self._options
         return Adoption(
-            lambda: placement.client,
+            neighbours,
             partial(switchboard.say_local, GRAPHS),
             inline_limit=options.inline_limit,
             store_limit=options.store_limit,
             settings_module=options.settings_module,
             paths=options.paths,
         )
-
-    async def _release(self, placement: Placement) -> None:
-        """Let go of what the cluster keeps of jobs whose rows are gone."""
-        while True:
-            ids, kept = await self._forgotten.get()
-            while not await _is_forgotten(placement, ids, kept):
-                await asyncio.sleep(LOOK_EVERY)
 
     async def _beat(self, writer: LedgerWriter, switchboard: Switchboard) -> None:
         while True:
@@ -321,18 +312,6 @@ async def _before(end: asyncio.Event, work: Coroutine[Any, Any, Any]) -> Any:
         await asyncio.wait([task])
         return None
     return task.result()
-
-
-async def _is_forgotten(placement: Placement, ids: Collection[str], kept: Collection[str]) -> bool:
-    """Let the cluster forget jobs; tell whether it could be reached."""
-    if placement.client is None:
-        return False
-    try:
-        await forget(placement.client, ids, kept)
-    except (OSError, ClosedClientError) as error:
-        logger.warning("%d jobs are not forgotten by the cluster yet: %s", len(ids), error)
-        return False
-    return True
 
 
 async def _recover(

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+from dask_facade.elsewhere import scheduler_at
 from dask_facade.exceptions import LeadershipLost, LedgerBusy, LedgerNotReady
 from dask_facade.jobs import Asked, Batch, Ending, InFlight, Saying, Written
 from dask_facade.ledger.calls import ATTEMPT, HAND, ID, calls_of_rows
@@ -266,7 +267,7 @@ class SqlDesk:
                 session.change(self._said.forget_edges, session.among(over))
         return set(over)
 
-    def prune(self, epoch: int, older: float, limit: int) -> dict[str, bool]:
+    def prune(self, epoch: int, older: float, limit: int) -> dict[str, str | None]:
         """Delete up to *limit* jobs that ended more than *older* seconds ago; oldest first."""
         session = self._session
         with session.reading():
@@ -279,13 +280,13 @@ class SqlDesk:
             session.change(self._said.forget_edges, ids)
         return found
 
-    def _expired(self, older: float, limit: int) -> dict[str, bool]:
-        session, found = self._session, dict[str, bool]()
+    def _expired(self, older: float, limit: int) -> dict[str, str | None]:
+        session, found = self._session, dict[str, str | None]()
         before = session.at(-older)
         for state in sorted(READY_STATES):
             left = limit - len(found)
             rows = session.rows(self._said.expired, state, before, before, left) if left else []
-            found.update((id, bool(key)) for id, key in rows)
+            found.update((id, None if at is None else scheduler_at(at)) for id, at in rows)
         return found
 
     def pause(self, epoch: int, queue: str, *, paused: bool) -> None:

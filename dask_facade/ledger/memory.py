@@ -125,10 +125,11 @@ class MemoryStore:
         """Return the lease, or None if no dispatcher ever led."""
         return self._tables.lease
 
-    def request(self, kind: str, name: str, arguments: Mapping[str, object]) -> None:
-        """Ask the leader for something."""
+    def request(self, kind: str, names: Sequence[str], arguments: Mapping[str, object]) -> None:
+        """Ask the leader for the same of each name."""
         with self._tables.lock:
-            self._tables.ask(Asked(0, kind, name, dict(arguments)))
+            for name in names:
+                self._tables.ask(Asked(0, kind, name, dict(arguments)))
 
     def asked(self, kind: str, name: str) -> bool:
         """Tell whether the leader was asked for this, and has not consumed it."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
+from dask_facade.elsewhere import future_at
 from dask_facade.exceptions import LeadershipLost
 from dask_facade.jobs import Asked, Batch, Ending, InFlight, Saying, Written
 from dask_facade.ledger.ends import (
@@ -278,12 +279,12 @@ class MemoryDesk:
             each not in rows or rows[each].state in READY_STATES for each in (id, *children)
         )
 
-    def prune(self, epoch: int, older: float, limit: int) -> dict[str, bool]:
+    def prune(self, epoch: int, older: float, limit: int) -> dict[str, str | None]:
         """Delete up to *limit* jobs that ended more than *older* seconds ago; oldest first."""
         with self._tables.lock:
             self._led(epoch)
             tables, before = self._tables, self._clock() - older
-            found: dict[str, bool] = {}
+            found: dict[str, str | None] = {}
             for id, row in tables.rows.items():
                 followers = [edge.child_id for edge in tables.children.get(id, ())]
                 followers += tables.born.get(id, ())
@@ -298,7 +299,7 @@ class MemoryDesk:
                         if each in tables.rows
                     )
                 ):
-                    found[id] = bool(row.key)
+                    found[id] = future_at(graph=row.job.graph, queue=row.job.queue, key=row.key)
             for id in found:
                 tables.remove(id)
             return found

@@ -210,13 +210,15 @@ class OrmStore:
         """Return the lease, or None if no dispatcher ever led."""
         return lease_of(self._rows(READ_LEASE))
 
-    def request(self, kind: str, name: str, arguments: Mapping[str, object]) -> None:
-        """Ask the leader for something: a row that it consumes."""
+    def request(self, kind: str, names: Sequence[str], arguments: Mapping[str, object]) -> None:
+        """Ask the leader for the same of each name: rows that it consumes."""
         connection = self._connection()
         created: str | datetime = datetime.now(UTC)
         if connection.vendor == "sqlite":
             created = stored(time.time(), zone_of(connection))
-        self._change(_REQUEST, kind, name, json.dumps(dict(arguments)), created)
+        said = json.dumps(dict(arguments))
+        with self._telling(), connection.cursor() as cursor:
+            cursor.executemany(_REQUEST, [(kind, name, said, created) for name in names])
 
     def asked(self, kind: str, name: str) -> bool:
         """Tell whether the leader was asked for this, and has not consumed it."""

@@ -341,7 +341,8 @@ def statements(
             f" WHERE edge.parent_id {among} AND {plain}child.state NOT IN {words(READY_STATES)}"
         ),
         expired=(
-            f"SELECT id, key FROM {JOB} job WHERE state = {mark}"
+            f"SELECT id, CASE WHEN graph THEN queue WHEN key <> '' THEN '' END"
+            f" FROM {JOB} job WHERE state = {mark}"
             # Who ended before then was created before then: that is what there is an index for.
             f" AND created <= {at} AND finished <= {at}"
             # With an OFFSET they are looked up for each job: else PostgreSQL joins whole tables.

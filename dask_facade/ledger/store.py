@@ -104,8 +104,8 @@ class JobStore(Protocol):
     def lease(self) -> Lease | None:
         """Return the lease, or None if no dispatcher ever led."""
 
-    def request(self, kind: str, name: str, arguments: Mapping[str, object]) -> None:
-        """Ask the leader for something (see `jobs.Asked`): a row that it consumes."""
+    def request(self, kind: str, names: Sequence[str], arguments: Mapping[str, object]) -> None:
+        """Ask the leader for the same of each name (see `jobs.Asked`): rows that it consumes."""
 
     def asked(self, kind: str, name: str) -> bool:
         """Tell whether the leader was asked for this, and has not consumed it."""
@@ -236,10 +236,10 @@ class Desk(Protocol):
     def forget(self, epoch: int, ids: Collection[str]) -> set[str]:
         """Delete jobs that have ended, with the edges to them; return their ids."""
 
-    def prune(self, epoch: int, older: float, limit: int) -> dict[str, bool]:
+    def prune(self, epoch: int, older: float, limit: int) -> dict[str, str | None]:
         """Delete up to *limit* jobs that ended more than *older* seconds ago; oldest first.
 
-        Return their ids, and whether they had a key. Those stay that a job which has not ended
+        Return their ids, and `Job.future_at` of each. Those stay that a job which has not ended
         depends on, or is a child of.
         """
 

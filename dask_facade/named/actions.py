@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from django.utils.text import slugify
 from dask_facade.exceptions import DaskJobException
 from dask_facade.models import DaskJob
 from dask_facade.named import statuses
+
+logger = logging.getLogger(__name__)
 
 _OF_PAGE = re.compile(r"https?:|[^:]*([/?#]|\Z)", re.IGNORECASE)  # not: what runs a script
 
@@ -27,8 +30,9 @@ class Action:
 
     *callback* gets the request, which is a POST, and the job; it may return a response, or words
     to be shown. *url* is an address, or tells one of a job; "": there is none. *fitting* are the
-    statuses in which it is enabled, if *enabled_callback*, too, agrees. With *confirmation* a page
-    asks that before.
+    statuses in which it is enabled, if *enabled_callback*, too, agrees: in a table it sees the
+    job's `standing`, and its `status`, as the table has read them. With *confirmation* a page asks
+    that before.
     """
 
     label: str
@@ -46,7 +50,7 @@ class Action:
 
     def address(self, job: DaskJob) -> str:
         """Return the address of its page; "" where it has none, or where it is no page's."""
-        said = str(self.url(job) if callable(self.url) else self.url)
+        said = str(self._told(self.url, job) or "") if callable(self.url) else self.url
         return said if _OF_PAGE.match(said) else ""
 
     def is_enabled(self, job: DaskJob, status: str) -> bool:
@@ -55,12 +59,15 @@ class Action:
             return False
         if self.callback is None and self.key not in PAGES and not self.address(job):
             return False
-        return self.enabled_callback is None or bool(self.enabled_callback(job))
+        return self.enabled_callback is None or bool(self._told(self.enabled_callback, job))
 
-
-def _has_graph(job: DaskJob) -> bool:
-    """Tell whether a job keeps a graph, as the table has found without reading it."""
-    return bool(getattr(job, "has_graph", False))
+    def _told(self, callback: Callable[[DaskJob], Any], job: DaskJob) -> Any:
+        """Return what a callback tells of a job, None where it raises: a page shows many."""
+        try:
+            return callback(job)
+        except Exception:  # the project's code
+            logger.exception("action %r is disabled for job %s: it cannot be asked", self.key, job)
+            return None
 
 
 def _run(request: HttpRequest, job: DaskJob) -> str:
@@ -112,7 +119,7 @@ ACTIONS: Mapping[str, Action] = {
             "Run",
             _run,
             fitting=frozenset({statuses.PENDING, statuses.ERROR}),
-            enabled_callback=lambda job: job.execute_time is None and _has_graph(job),
+            enabled_callback=lambda job: job.execute_time is None and job.has_graph,
         ),
         Action("Pause", _pause, fitting=statuses.PRE_RUNNING),
         Action("Resume", _resume, fitting=frozenset({statuses.PAUSED})),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from dask_facade import job_futures
 from dask_facade.exceptions import (
     ClusterUnavailable,
     DaskJobException,
     ImproperlyConfigured,
     ResultLost,
 )
-from dask_facade.job_futures import connected
 from dask_facade.result import AsyncResult
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def client_at(
 
     try:
         if not host:
-            return connected(store)[0]
+            return job_futures.connected(store)[0]
         if not insecure and not host.startswith("inproc:"):  # that one is in this process
             require_loopback(host, "its host")
         return client_of(host, timeout or CONNECT_TIMEOUT, heartbeat or None)
@@ -44,18 +44,19 @@ def client_at(
         raise DaskJobException(f"{which}{error}") from error
 
 
-def require_ours(app: Any, scheduler: Any) -> None:
-    """Raise DaskJobException where *scheduler* is another than the one that jobs run on."""
+def address_of(app: Any, scheduler: Any) -> str:
+    """Return the address of the scheduler of a named job; "": the one that calls run on.
+
+    Raises ClusterUnavailable, also where no dispatcher is there to follow what is computed on it,
+    or DaskJobException.
+    """
     from dask_facade.graphs import scheduler_of
 
-    ours, lease = connected(app.store)
+    ours, _ = job_futures.connected(app.store)
     if scheduler is None or not scheduler.host:
-        return
-    if scheduler_of(scheduler.client) != scheduler_of(ours):
-        raise DaskJobException(
-            f"scheduler {scheduler.name!r} at {scheduler.host} is not the one that jobs run on, "
-            f"which is at {lease.scheduler}: start the dispatcher with --scheduler {scheduler.host}"
-        )
+        return ""
+    theirs = scheduler.client
+    return "" if scheduler_of(theirs) == scheduler_of(ours) else str(scheduler.host)
 
 
 def future_of(app: Any, job_id: str) -> Future[Any]:
@@ -76,22 +77,26 @@ def followed(app: Any, job_id: str) -> Future[Any]:
     from dask_facade.cluster.futures import named
 
     try:
-        client, _ = connected(app.store)
+        client = job_futures.client_at(app.store, job_futures.job_of(app.store, job_id).future_at)
         with reaching(client):
             return named(client, job_id, NAMED_WITHIN)
-    except (ClusterUnavailable, ResultLost) as error:
+    except (ClusterUnavailable, LookupError, ResultLost) as error:
         raise DaskJobException(f"its future cannot be tried again: {error}") from error
 
 
-def give_up(app: Any, job_ids: Iterable[str]) -> None:
+def give_up(app: Any, job_ids: Collection[str]) -> None:
     """Let Dask drop graphs that no dispatcher follows yet, where nobody else wants them."""
     from dask_facade.cluster.connection import reaching
     from dask_facade.cluster.futures import unname
 
-    try:
-        client, _ = connected(app.store)
-        with reaching(client):
-            for job_id in job_ids:
-                unname(client, job_id)
-    except ClusterUnavailable as error:
-        logger.debug("jobs %s cannot be given up: %s", job_ids, error)
+    at: dict[str | None, list[str]] = {}
+    for job in app.store.fetch(job_ids).values():
+        at.setdefault(job.future_at, []).append(job.id)
+    for scheduler, ids in at.items():
+        try:
+            client = job_futures.client_at(app.store, scheduler)
+            with reaching(client):
+                for job_id in ids:
+                    unname(client, job_id)
+        except ClusterUnavailable as error:
+            logger.debug("jobs %s cannot be given up: %s", ids, error)

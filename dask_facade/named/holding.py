@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from django.db import transaction
 
-from dask_facade import current
 from dask_facade.exceptions import DaskJobException
-from dask_facade.named import clusters, statuses
-from dask_facade.named.reading import standings
-from dask_facade.named.steering import LINKS, link, members, submit, take, telling, withdraw
+from dask_facade.named import statuses
+from dask_facade.named.executing import address_for, link, submit, telling
+from dask_facade.named.reading import ends_of, standing_in
+from dask_facade.named.rows import change, members, taken, works_of
+from dask_facade.named.steering import withdraw
 from dask_facade.named.work import leaves_of, restored
 
 if TYPE_CHECKING:
@@ -20,67 +22,51 @@ if TYPE_CHECKING:
 def pause(job: DaskJob) -> None:
     """Hold what has not begun."""
     with transaction.atomic(using=job._state.db):
-        take(job, LINKS)
-        rows = members(job)
-        where = standings(rows)
-        if not job.is_parent:
-            _require_pausable(job, where[job.pk].kind)
+        rows = taken(job)
+        known = ends_of(rows)
+        kinds = {each.pk: standing_in(known, each).kind for each in rows}
         going = [
             each
             for each in rows
-            if where[each.pk].kind == statuses.PENDING
-            or (where[each.pk].kind == statuses.SUBMITTED and each.work is not None)
+            if kinds[each.pk] == statuses.PENDING
+            or (kinds[each.pk] == statuses.SUBMITTED and each.has_graph)
         ]
-        if not going and job.standing.kind != statuses.PAUSED:
-            raise NotImplementedError("all of its leaves have begun: what runs cannot be paused")
-        for each in going:
-            each.held = True
-            each.save(update_fields=["held"])
-        withdraw([each for each in going if each.ledger_id], terminate=False)
-    if job in going:
-        job.held = True
+        if not going:
+            _require_paused(job, set(kinds.values()))
+        change(going, held=True)
+        withdraw(going, known, terminate=False)
 
 
-def _require_pausable(job: DaskJob, status: str) -> None:
-    if status in statuses.TERMINAL:
+def _require_paused(job: DaskJob, kinds: Collection[str]) -> None:
+    """Raise where nothing of a job is paused: DaskJobException if there is nothing left to be."""
+    if statuses.PAUSED in kinds:
+        return
+    if statuses.TERMINAL.issuperset(kinds):
         raise DaskJobException(f"job {job} has ended: there is nothing to be paused")
-    if status == statuses.SUBMITTED and job.work is None:
+    if statuses.SUBMITTED in kinds:
         raise NotImplementedError(
             "a future, or a graph too large to be kept, cannot be paused: Dask has begun with it"
         )
-    if status not in (statuses.PENDING, statuses.SUBMITTED, statuses.PAUSED):
-        raise NotImplementedError(
-            "a job that runs cannot be paused: Dask cannot interrupt what it has begun. It can be "
-            "stopped"
-        )
+    raise NotImplementedError(
+        "a job that runs cannot be paused: Dask cannot interrupt what it has begun. It can be "
+        "stopped"
+    )
 
 
 def resume(job: DaskJob) -> None:
     """Let go on what is held: what had begun before it was withdrawn is left as it is."""
-    job.refresh_from_db(fields=LINKS)
-    held = [each for each in members(job) if each.held]
-    if not held:
-        raise DaskJobException(f"job {job} is not paused")
-    if any(each.work is not None for each in held):
-        with telling():
-            clusters.require_ours(current.app(), job.scheduler)
+    waits = any(each.held and each.has_graph for each in members(job))
+    at = address_for(job) if waits else ""
     with telling(), transaction.atomic(using=job._state.db):
-        where = standings(held)
-        rows = type(job)._default_manager.using(job._state.db)
-        # Of two who resume it at once, one finds it held.
-        freed = [each for each in held if rows.filter(pk=each.pk, held=True).update(held=False)]
-        for each in freed:
-            each.held = False
-        ours = [
-            each
-            for each in freed
-            if each.work is not None and where[each.pk].kind == statuses.PAUSED
-        ]
-        withdrawn = [each for each in ours if each.execute_time is not None]
+        held = [each for each in taken(job) if each.held]
+        if not held:
+            raise DaskJobException(f"job {job} is not paused")
+        known = ends_of(held)
+        paused = [each for each in held if standing_in(known, each).kind == statuses.PAUSED]
+        change(held, held=False)
+        works = {pk: restored(data) for pk, data in works_of(paused).items()}
+        withdrawn = [each for each in paused if each.pk in works and each.execute_time is not None]
         if withdrawn:
-            link(withdrawn, [restored(each.work) for each in withdrawn])
-        for each in ours:
-            if each.execute_time is None:
-                work = restored(each.work)
-                submit(each, work, leaves_of(work))
-    job.refresh_from_db(fields=LINKS)
+            link(withdrawn, [works[each.pk] for each in withdrawn], at=at)
+        elif job.pk in works:
+            submit(job, works[job.pk], leaves_of(works[job.pk]), at=at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,10 +14,17 @@ from django.utils import timezone
 from dask_facade import current
 from dask_facade.builtin import function_at
 from dask_facade.conf import get_settings
-from dask_facade.named import clusters, holding, reading, resubmitting, steering
+from dask_facade.named import (
+    clusters,
+    executing,
+    holding,
+    reading,
+    resubmitting,
+    statuses,
+    steering,
+)
 from dask_facade.named.shares import JobGroups, JobShare
 from dask_facade.named.standing import Own, Standing
-from dask_facade.named.statuses import TERMINAL
 from dask_facade.named.work import path_of
 from dask_facade.options import owner_of
 
@@ -66,15 +74,20 @@ class DaskJobs(models.QuerySet["DaskJob"]):
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete each as `DaskJob.delete` does."""
-        count = 0
-        for job in self:
-            if job.parent_id is None or self._all.filter(pk=job.pk).exists():
-                count += job.delete()[0]
-        return count, {DaskJob._meta.label: count}
+        jobs = list(self.defer("work"))
+        chosen = {job.pk for job in jobs}
+        counts = Counter[str]()
+        for job in jobs:
+            if job.parent_id not in chosen:  # whose leaves it deletes, too
+                counts.update(job.delete()[1])
+        return counts.total(), dict(counts)
 
-    @property
-    def _all(self) -> models.QuerySet[DaskJob]:
-        return self.model._base_manager.using(self.db)
+    def slim(self) -> DaskJobs:
+        """Return the jobs without their graphs; `has_graph` still tells which keep one."""
+        is_kept = models.ExpressionWrapper(
+            models.Q(work__isnull=False), output_field=models.BooleanField()
+        )
+        return self.defer("work").annotate(graph_is_kept=is_kept)
 
     def owned_by(self, user: Any) -> DaskJobs:
         """Return the jobs of a user, given as such or by primary key."""
@@ -91,6 +104,12 @@ class DaskJob(models.Model):
 
     Its status is read from the ledger and written nowhere.
     """
+
+    PRE_RUNNING_STATUSES = statuses.PRE_RUNNING
+    RUNNING_STATUSES = statuses.RUNNING_STATUSES
+    ACTIVE_STATUSES = statuses.ACTIVE
+    NON_TERMINAL_STATUSES = statuses.NON_TERMINAL
+    TERMINAL_STATUSES = statuses.TERMINAL
 
     name = models.CharField(max_length=1024)
     description = models.CharField(max_length=2048, blank=True, default="")
@@ -151,6 +170,8 @@ class DaskJob(models.Model):
 
     # Where it stands
 
+    noted: Standing | None = None  # where it stood when it was read with others
+
     def own(self) -> Own:
         """Return what its row says."""
         return Own(
@@ -167,8 +188,8 @@ class DaskJob(models.Model):
 
     @property
     def standing(self) -> Standing:
-        """Where it stands now: its status and times at one moment."""
-        return reading.standings([self])[self.pk]
+        """Where it stands now, or stood when it was listed: its status and times at one moment."""
+        return self.noted or reading.standings([self])[self.pk]
 
     @property
     def status(self) -> str:
@@ -207,7 +228,7 @@ class DaskJob(models.Model):
 
     def done(self) -> bool:
         """Tell whether it has ended."""
-        return self.standing.kind in TERMINAL
+        return self.standing.kind in statuses.TERMINAL
 
     def update_status(self, status: str | None = None) -> None:
         """Read its row again; with *status*: show words of the project's own until it ends.
@@ -224,11 +245,18 @@ class DaskJob(models.Model):
         A list of Delayed objects or futures becomes one job for each, the leaves of this one.
         Without *work* it is what `prepare` was given. Raises DaskJobException, and is Error then.
         """
-        steering.execute(self, work)
+        executing.execute(self, work)
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether it keeps a graph, to be run later or again."""
+        if "work" in self.get_deferred_fields() and hasattr(self, "graph_is_kept"):
+            return bool(self.graph_is_kept)
+        return self.work is not None
 
     def prepare(self, work: Any) -> None:
         """Keep a Delayed or a collection for an `execute` without arguments."""
-        steering.prepare(self, work)
+        executing.prepare(self, work)
 
     def stop(self) -> None:
         """Ask that its work ends, also while it runs; what others compute with goes on."""

@@ -13,11 +13,14 @@ from dask_facade.exceptions import ImproperlyConfigured
 from dask_facade.named.standing import Seen, Standing, standing_of, standing_of_parent
 from dask_facade.named.statuses import TERMINAL
 from dask_facade.result import AsyncResult
+from dask_facade.result_base import fetch_all
 
 if TYPE_CHECKING:
-    from dask_facade.named.models import DaskJob
+    from dask_facade.named.models import DaskJob, DaskJobs
 
 CHUNK = 500  # ids in one query
+OWN = ("parent", "is_parent", "ledger_id", "results_id", "execute_time", "held", "stopped",
+       "refusal", "own_status", "own_message")  # fmt: skip
 _FIELDS = ("state", "said", "result_preview", "far", "worker", "claimed", "started", "finished")
 
 
@@ -42,33 +45,38 @@ def seen(ids: Collection[str], using: str) -> dict[str, Seen]:
     return found
 
 
+def ends_of(jobs: Collection[DaskJob]) -> dict[str, Seen]:
+    """Return what the ledger says of the work of jobs and of their results functions, by id."""
+    ids = {id for job in jobs for id in (job.ledger_id, job.results_id) if id}
+    return seen(ids, next(iter(jobs))._state.db or alias()) if ids else {}
+
+
+def standing_in(known: Mapping[str, Seen], job: DaskJob) -> Standing:
+    """Return where a job stands that is no parent, by what `ends_of` has told."""
+    return standing_of(job.own(), known.get(job.ledger_id), known.get(job.results_id))
+
+
 def standings(jobs: Iterable[DaskJob]) -> dict[Any, Standing]:
     """Return where jobs stand, by their primary keys."""
     jobs = list(jobs)
-    if not jobs:
-        return {}
-    using = jobs[0]._state.db or alias()
     parents = [job for job in jobs if job.is_parent]
-    leaves: Sequence[DaskJob] = ()
-    if parents:
-        leaves = list(type(parents[0])._default_manager.using(using).defer("work").filter(
-            parent__in=[job.pk for job in parents]
-        ))  # fmt: skip
-    ids = {id for job in (*jobs, *leaves) for id in (job.ledger_id, job.results_id) if id}
-    known = seen(ids, using)
+    leaves = _leaves_of(parents) if parents else []
+    known = ends_of([*jobs, *leaves])
     below: dict[Any, list[Standing]] = {job.pk: [] for job in parents}
     for leaf in leaves:
-        below[leaf.parent_id].append(_alone(leaf, known))
+        below[leaf.parent_id].append(standing_in(known, leaf))
     return {
         job.pk: standing_of_parent(job.own(), below[job.pk])
         if job.is_parent
-        else _alone(job, known)
+        else standing_in(known, job)
         for job in jobs
     }
 
 
-def _alone(job: DaskJob, known: Mapping[str, Seen]) -> Standing:
-    return standing_of(job.own(), known.get(job.ledger_id), known.get(job.results_id))
+def _leaves_of(parents: Sequence[DaskJob]) -> list[DaskJob]:
+    """Return the leaves of parents, with no more than tells where they stand."""
+    rows: DaskJobs = type(parents[0])._default_manager.using(parents[0]._state.db)
+    return list(rows.filter(parent__in=[job.pk for job in parents]).only(*OWN))
 
 
 def results_id_of(job: DaskJob) -> str:
@@ -80,17 +88,26 @@ def result_of(job: DaskJob) -> Any:
     """Return the result of a job, see `DaskJob.result`."""
     if job.forget:
         return None
-    if job.is_parent:
-        return [result_of(leaf) for leaf in job.leaves.order_by("id")]
-    if not job.ledger_id or job.standing.kind not in TERMINAL:
-        return None
-    return AsyncResult(results_id_of(job), app=current.app()).result
+    results = _results_of(_leaves(job) if job.is_parent else [job])
+    return results if job.is_parent else results[0]
+
+
+def _results_of(jobs: Sequence[DaskJob]) -> list[Any]:
+    """Return the results of jobs, none of which is a parent."""
+    app, known = current.app(), ends_of(jobs)
+    found = {
+        job.pk: AsyncResult(results_id_of(job), app=app)
+        for job in jobs
+        if job.ledger_id and not job.forget and standing_in(known, job).kind in TERMINAL
+    }
+    fetch_all(app, found.values())
+    return [found[job.pk].result if job.pk in found else None for job in jobs]
 
 
 def preview_of(job: DaskJob) -> str:
     """Return the result of a job as people may see it, without rebuilding it."""
     jobs = _leaves(job) if job.is_parent else [job]
-    known = seen({results_id_of(each) for each in jobs}, job._state.db or alias())
+    known = ends_of(jobs)
     words = [
         "" if found is None or found.finished is None else found.words
         for found in (known.get(results_id_of(each)) for each in jobs)
@@ -103,26 +120,25 @@ def preview_of(job: DaskJob) -> str:
 def logs_of(job: DaskJob) -> dict[str, str]:
     """Return what is known of a job's run, by heading."""
     if not job.is_parent:
-        return next(_logs_of([job], job._state.db or alias()))
+        return next(_logs_of([job]))
     leaves = _leaves(job)
     return {
         f"{leaf.name}: {heading}": text
-        for leaf, logs in zip(leaves, _logs_of(leaves, job._state.db or alias()), strict=True)
+        for leaf, logs in zip(leaves, _logs_of(leaves), strict=True)
         for heading, text in logs.items()
     }
 
 
 def _leaves(job: DaskJob) -> list[DaskJob]:
-    return list(job.leaves.defer("work").order_by("id"))
+    return list(job.leaves.defer("work").order_by("pk"))
 
 
-def _logs_of(jobs: Sequence[DaskJob], using: str) -> Iterator[dict[str, str]]:
+def _logs_of(jobs: Sequence[DaskJob]) -> Iterator[dict[str, str]]:
     """Yield what is known of the run of each, none of which is a parent."""
-    where = standings(jobs)
-    known = seen({id for each in jobs for id in (each.ledger_id, each.results_id) if id}, using)
-    traces = _traces(list(known), using)
+    known = ends_of(jobs)
+    traces = _traces(list(known), jobs[0]._state.db or alias()) if known else {}
     for job in jobs:
-        logs = {"Job": "\n".join(_told(job, where[job.pk]))}
+        logs = {"Job": "\n".join(_told(job, standing_in(known, job)))}
         for heading, id in (("Work", job.ledger_id), ("Results function", job.results_id)):
             if id in known:
                 logs[heading] = "\n".join(_history(id, known[id]))
@@ -141,7 +157,7 @@ def _traces(ids: Sequence[str], using: str) -> dict[str, str | None]:
 
 
 def _told(job: DaskJob, standing: Standing) -> Iterable[str]:
-    yield f"{job.creation_time:%Y-%m-%d %H:%M:%S} created by {job.owner}"
+    yield f"{job.creation_time:%Y-%m-%d %H:%M:%S} created by user {job.owner}"
     if job.execute_time is not None:
         yield f"{job.execute_time:%Y-%m-%d %H:%M:%S} executed"
     yield f"{standing.status}{f': {standing.message}' if standing.message else ''}"

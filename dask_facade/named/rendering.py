@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.paginator import Paginator
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -15,7 +14,7 @@ from django.utils.formats import date_format
 from django.utils.http import urlencode
 
 from dask_facade.exceptions import ImproperlyConfigured
-from dask_facade.jobs_table import JobsTable, Row, is_column, may_steer, rows_of, visible_to
+from dask_facade.jobs_table import JobsTable, Row, may_steer, page_of, visible_to
 from dask_facade.named.actions import PAGES
 from dask_facade.named.statuses import state_of
 from dask_facade.serialization import preview
@@ -23,16 +22,19 @@ from dask_facade.serialization import preview
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Where the pages of a table are, and what they extend."""
+    """Where the pages of a table are, and what they extend with which context."""
 
     act: str
     page: str
     base: str
+    context: Callable[[HttpRequest], Mapping[str, Any]] = lambda request: {}
 
 
 SITE = Routes("dask_facade_jobs:act", "dask_facade_jobs:page", "dask_facade/jobs/base.html")
 ADMIN = Routes(
-    "admin:dask_facade_daskjob_act", "admin:dask_facade_daskjob_page", "admin/base_site.html"
+    "admin:dask_facade_daskjob_act",
+    "admin:dask_facade_daskjob_page",
+    "admin/dask_facade/daskjob/base.html",
 )
 
 
@@ -44,10 +46,10 @@ def context_of(
     Raises ImproperlyConfigured where its pages have no addresses.
     """
     sort = request.GET.get(f"{table.name}-sort", table.sort)
-    if not is_column(sort.removeprefix("-")):
+    if not table.is_sorted_by(sort.removeprefix("-"), columns):
         sort = table.sort
-    pages = Paginator(rows_of(visible_to(request.user), sort), table.page_size)
-    page = pages.get_page(request.GET.get(f"{table.name}-page"))
+    number = _number(request.GET.get(f"{table.name}-page", ""))
+    page = page_of(visible_to(request.user), sort, number, table.page_size)
     now = timezone.now()
     return {
         "table": table,
@@ -58,17 +60,22 @@ def context_of(
                 "cells": [_cell(column, row.value(column, now)) for column in columns],
                 "steps": list(_steps(table, row, request, routes)),
             }
-            for row in page.object_list
+            for row in page.rows
         ],
         "here": request.get_full_path(),
-        "page": page,
-        "older": _link(request, {f"{table.name}-page": str(page.number + 1)})
-        if page.has_next()
-        else "",
-        "newer": _link(request, {f"{table.name}-page": str(page.number - 1)})
-        if page.has_previous()
-        else "",
+        "number": page.number,
+        "older": "" if page.is_last else _page_link(table, request, page.number + 1),
+        "newer": "" if page.number == 1 else _page_link(table, request, page.number - 1),
     }
+
+
+def _number(asked: str) -> int:
+    """Return the number of the page that was asked for, 1 where none was."""
+    return max(1, int(asked)) if asked.isdecimal() and len(asked) < 9 else 1
+
+
+def _page_link(table: JobsTable, request: HttpRequest, number: int) -> str:
+    return _link(request, {f"{table.name}-page": str(number)})
 
 
 def _header(table: JobsTable, column: str, sort: str, request: HttpRequest) -> dict[str, str]:
@@ -94,11 +101,10 @@ def _steps(
         enabled = action.is_enabled(row.job, row.standing.kind)
         link = ""
         if action.callback is None and enabled:
-            link = (
-                address_of(routes.page, table.name, row.job.pk, name)
-                if name in PAGES
-                else action.address(row.job)
-            )
+            link = action.address(row.job)
+            if name in PAGES:
+                here = urlencode({"next": request.get_full_path()})
+                link = f"{address_of(routes.page, table.name, row.job.pk, name)}?{here}"
         elif action.callback is not None and not steers:
             continue
         yield {
@@ -122,9 +128,18 @@ def address_of(route: str, table: str, pk: int, name: str) -> str:
         ) from error
 
 
-def _cell(column: str, value: Any) -> dict[str, str]:
-    badge = state_of(value).lower() if column == "status" else ""
-    return {"text": _text(value), "badge": badge}
+def _cell(column: str, value: Any) -> dict[str, Any]:
+    badge = badge_of(value) if column == "status" else ""
+    return {
+        "text": _text(value),
+        "badge": badge,
+        "is_time": isinstance(value, datetime | timedelta),
+    }
+
+
+def badge_of(status: str) -> str:
+    """Return what a status is painted as: Celery's state of it."""
+    return state_of(status).lower()
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -12,9 +13,11 @@ from dask_facade.control import ask
 from dask_facade.exceptions import DaskJobException
 from dask_facade.jobs import REOPEN
 from dask_facade.named import clusters, statuses
-from dask_facade.named.reading import seen, standings
-from dask_facade.named.steering import LINKS, link, members, telling
-from dask_facade.named.work import restored
+from dask_facade.named.executing import address_for, link, submit, telling
+from dask_facade.named.reading import ends_of, standing_in
+from dask_facade.named.rows import change, taken, works_of
+from dask_facade.named.standing import Seen
+from dask_facade.named.work import leaves_of, restored
 from dask_facade.states import FAILURE, SUCCESS
 
 if TYPE_CHECKING:
@@ -23,59 +26,67 @@ if TYPE_CHECKING:
 
 def retry(job: DaskJob) -> None:
     """Run again what ended badly: the results function alone, where it was that."""
-    with telling():
-        clusters.require_ours(current.app(), job.scheduler)
+    at = address_for(job)
     with telling(), transaction.atomic(using=job._state.db):
-        job.refresh_from_db(fields=LINKS)
-        where = standings(members(job))
-        bad = [each for each in members(job) if where[each.pk].kind in statuses.ENDED_BADLY]
+        rows = taken(job)
+        known = ends_of(rows)
+        bad = [each for each in rows if standing_in(known, each).kind in statuses.ENDED_BADLY]
         if not bad:
             raise DaskJobException(f"nothing of job {job} has ended badly")
-        known = seen([each.ledger_id for each in bad], job._state.db or "")
-        for each in bad:
-            work = known.get(each.ledger_id)
-            if each.results_id and work is not None and work.state == SUCCESS:
-                ask(current.app(), REOPEN, [each.results_id])
-            else:
-                _again(each)
-    job.refresh_from_db(fields=LINKS)
+        if job.execute_time is None:
+            _begin(job, at)
+            return
+        processed = [each for each in bad if each.results_id and _ended_well(each, known)]
+        if processed:
+            ask(current.app(), REOPEN, [each.results_id for each in processed])
+        _again([each for each in bad if each not in processed], known, at)
+
+
+def _ended_well(job: DaskJob, known: Mapping[str, Seen]) -> bool:
+    return job.ledger_id in known and known[job.ledger_id].state == SUCCESS
 
 
 def resubmit(job: DaskJob) -> None:
     """Run all of a job again that has ended."""
-    with telling():
-        clusters.require_ours(current.app(), job.scheduler)
+    at = address_for(job)
     with telling(), transaction.atomic(using=job._state.db):
-        job.refresh_from_db(fields=LINKS)
-        rows = members(job)
-        where = standings(rows)
-        if any(where[each.pk].kind not in statuses.TERMINAL for each in rows):
+        rows = taken(job)
+        known = ends_of(rows)
+        if any(standing_in(known, each).kind not in statuses.TERMINAL for each in rows):
             raise DaskJobException(f"job {job} has not ended: stop it first")
-        for each in rows:
-            _again(each)
-    job.refresh_from_db(fields=LINKS)
+        if job.execute_time is None:
+            _begin(job, at)
+            return
+        _again(rows, known, at)
+        if job.is_parent:
+            change([job], execute_time=timezone.now())
 
 
-def _again(job: DaskJob) -> None:
-    """Submit a job's work anew, as other jobs of the ledger."""
-    work = _work_of(current.app(), job)
-    rows = type(job)._default_manager.using(job._state.db)
-    now = timezone.now()
-    if not rows.filter(pk=job.pk, execute_time=job.execute_time).update(execute_time=now):
-        raise DaskJobException(f"job {job} was submitted meanwhile by somebody else")
-    job.execute_time = now
-    job.stopped = job.held = False
-    job.refusal = ""
-    link([job], [work], again=True)
+def _begin(job: DaskJob, at: str) -> None:
+    """Submit what a job has kept that was refused, or stopped, before it was executed."""
+    kept = works_of([job])
+    if not kept:
+        raise DaskJobException(f"job {job} was never executed, and has no graph: create another")
+    work = restored(kept[job.pk])
+    change([job], stopped=False, held=False)
+    submit(job, work, leaves_of(work), at=at)
 
 
-def _work_of(app: Any, job: DaskJob) -> Any:
-    if job.work is not None:
-        return restored(job.work)
-    known = seen([job.ledger_id], job._state.db or "")
+def _again(jobs: Sequence[DaskJob], known: Mapping[str, Seen], at: str) -> None:
+    """Submit the work of jobs anew, as other jobs of the ledger."""
+    if not jobs:
+        return
+    kept = works_of(jobs)
+    works = [restored(kept[job.pk]) if job.pk in kept else _followed(job, known) for job in jobs]
+    change(jobs, execute_time=timezone.now(), stopped=False, held=False, refusal="")
+    link(jobs, works, at=at, again=True)
+
+
+def _followed(job: DaskJob, known: Mapping[str, Seen]) -> Any:
+    """Return the future that a job has followed, if that has failed."""
     if job.ledger_id not in known or known[job.ledger_id].state != FAILURE:
         raise DaskJobException(
             f"job {job} cannot run again: it followed a future that has not failed, or a graph too "
             "large to be kept"
         )
-    return clusters.followed(app, job.ledger_id)
+    return clusters.followed(current.app(), job.ledger_id)

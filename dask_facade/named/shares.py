@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -30,6 +30,12 @@ class JobShare(models.Model):
         return f"{self.job_id} {self.group}"
 
 
+def share(jobs: Sequence[DaskJob], groups: Sequence[str]) -> None:
+    """Share jobs of one database with groups, given by primary key."""
+    shares = [JobShare(job=job, group=group) for job in jobs for group in groups]
+    JobShare.objects.using(jobs[0]._state.db).bulk_create(shares, ignore_conflicts=True)
+
+
 class JobGroups:
     """The groups of one job. Rows of users may be in another database, so these are plain keys."""
 
@@ -48,8 +54,7 @@ class JobGroups:
 
     def add(self, *groups: Any) -> None:
         """Share the job with groups, given as such or by primary key."""
-        shares = [JobShare(job=self._job, group=owner_of(each)) for each in groups]
-        JobShare.objects.using(self._job._state.db).bulk_create(shares, ignore_conflicts=True)
+        share([self._job], [owner_of(each) for each in groups])
 
     def remove(self, *groups: Any) -> None:
         """Share it with these no more."""

@@ -18,9 +18,9 @@ from django.views.decorators.http import require_POST, require_safe
 from dask_facade.exceptions import DaskFacadeError
 from dask_facade.jobs_table import JobsTable, may_steer, table_named, visible_to
 from dask_facade.models import DaskJob
-from dask_facade.named.actions import LOGS, PAGES
+from dask_facade.named.actions import LOGS, PAGES, Action
 from dask_facade.named.reading import logs_of, preview_of
-from dask_facade.named.rendering import Routes, address_of
+from dask_facade.named.rendering import Routes, address_of, badge_of
 
 View = Callable[..., HttpResponse]
 
@@ -64,14 +64,9 @@ def act(
         words = f"{job.name} is {standing.status}: nothing was done."
         return _told(request, back, messages.WARNING, words)
     if action.confirmation and "confirmed" not in request.POST:
-        context = {
-            "action": action,
-            "address": address_of(routes.act, table.name, job.pk, name),
-            "back": back,
-            "base": routes.base,
-            "job": job,
-            "title": action.label,
-        }
+        address = address_of(routes.act, table.name, job.pk, name)
+        context = _about(request, job, action=action, routes=routes)
+        context |= {"action": action, "address": address}
         return render(request, "dask_facade/jobs/confirm.html", context)
     try:
         said = action.callback(request, job)
@@ -92,14 +87,20 @@ def page(
     if name not in PAGES:
         raise Http404(f"{name} is no page")
     texts = logs_of(job) if name == LOGS else {"Result": preview_of(job)}
-    context: dict[str, Any] = {
-        "base": routes.base,
-        "job": job,
-        "standing": job.standing,
+    standing = job.standing
+    context = _about(request, job, action=table.all_actions[name], routes=routes)
+    context |= {
+        "badge": badge_of(standing.status),
+        "standing": standing,
         "texts": texts.items(),
-        "title": table.all_actions[name].label,
     }
     return render(request, "dask_facade/jobs/page.html", context)
+
+
+def _about(request: HttpRequest, job: DaskJob, *, action: Action, routes: Routes) -> dict[str, Any]:
+    """Return what every page about a job needs."""
+    given = {"back": _back(request), "base": routes.base, "job": job, "title": action.label}
+    return {**routes.context(request), **given}
 
 
 def _told(request: HttpRequest, back: str, level: int, words: str) -> HttpResponse:
@@ -108,8 +109,8 @@ def _told(request: HttpRequest, back: str, level: int, words: str) -> HttpRespon
 
 
 def _back(request: HttpRequest) -> str:
-    """Return the page that the form was on, if it is one of this site's."""
-    asked = request.POST.get("next", "")
+    """Return the page with the table, if it is one of this site's."""
+    asked = request.POST.get("next") or request.GET.get("next", "")
     is_ours = url_has_allowed_host_and_scheme(
         asked, {request.get_host()}, require_https=request.is_secure()
     )

@@ -84,15 +84,16 @@ def restored(data: bytes | memoryview | None) -> Any:
 
 
 def place(
-    app: Any, graphs: Sequence[Graph], *, owner: str, function: str, forget: bool
+    app: Any, graphs: Sequence[Graph], *, owner: str, function: str, forget: bool, scheduler: str
 ) -> list[Placed]:
     """Submit graphs together; part of the caller's transaction.
 
-    A results function, given by its path, is called with what each comes to, unless that is to be
-    forgotten. Raises ClusterUnavailable, ResultLost, DaskJobException.
+    *scheduler* is the address of the one that they are on; "": the dispatcher's. A results
+    function, given by its path, is called with what each comes to, unless that is to be forgotten.
+    Raises ClusterUnavailable, ResultLost, DaskJobException.
     """
     kept = [stored(graph.value) for graph in graphs]
-    submit_all(app, graphs, owner=owner, ignore_result=forget)
+    submit_all(app, graphs, owner=owner, ignore_result=forget, scheduler=scheduler)
     processes = bool(function) and not forget
     return [
         Placed(

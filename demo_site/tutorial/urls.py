@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.auth.views import LoginView
 from django.urls import path, register_converter
 
 from tutorial import views
@@ -27,5 +28,6 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("run/<job_type:job_type>/", views.run_job, name="run_job"),
     path("jobs/", views.jobs_table, name="jobs_table"),
+    path("login/", LoginView.as_view(template_name="tutorial/login.html"), name="login"),
     path("error/", views.error_message, name="error_message"),
 ]

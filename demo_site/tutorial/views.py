@@ -9,8 +9,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from dask_facade import job_manager
-from dask_facade.models import DaskScheduler
-from dask_facade.schedulers import DaskJobException, create_scheduler, get_scheduler
+from dask_facade.schedulers import DaskJobException, get_or_create_scheduler
 from tutorial import job_functions
 
 SCHEDULER = "dask_primary"
@@ -20,12 +19,7 @@ BUTTONS = {
     "multiple-leaf": "Dask Multiple Leaf Jobs",
 }
 
-logged_in = login_required(login_url="admin:login")
-
-
-def scheduler() -> DaskScheduler:
-    """Return the scheduler that the jobs name: without a host, it is the dispatcher's."""
-    return get_scheduler(SCHEDULER) or create_scheduler(SCHEDULER)
+logged_in = login_required(login_url="tutorial:login")
 
 
 @logged_in
@@ -48,7 +42,7 @@ def run_job(request: HttpRequest, job_type: str) -> HttpResponse:
 
 def start(job_type: str, user: object) -> None:
     """Start one of the three kinds of jobs; raise DaskJobException where the cluster is away."""
-    primary = scheduler()
+    primary = get_or_create_scheduler(SCHEDULER)  # without a host: the dispatcher's
     client = primary.client
     if job_type == "delayed":
         job = job_manager.create_job("dask_delayed", user, "DASK", scheduler=primary)

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from distributed import get_worker
+
 from demo_site.tutorial.job_functions import (
     add,
     convert_to_dollar_sign,
@@ -71,3 +73,15 @@ def nothing(result: Any) -> None:
 def naps(dask_scheduler: Any) -> int:
     """Count the tasks of `nap` that a scheduler has."""
     return sum(key.startswith("nap-") for key in map(str, dask_scheduler.tasks))
+
+
+def wait_for_file(path: str) -> str:
+    """Wait until a file is there."""
+    while not Path(path).exists():
+        time.sleep(0.02)
+    return "went"
+
+
+def where(_: object = None) -> str:
+    """Return the address of the scheduler that this runs under."""
+    return str(get_worker().scheduler.address)

@@ -18,6 +18,7 @@ from distributed import Client, Future, LocalCluster, Variable
 from dask_facade import DaskFacade, current, graphs
 from dask_facade.cluster.connection import close_all, connect
 from dask_facade.cluster.futures import forget as forget_on_cluster
+from dask_facade.cluster.neighbours import Neighbours
 from dask_facade.dispatcher.adoption import Adoption
 from dask_facade.exceptions import ClusterUnavailable, DecodeError, ResultLost, TaskRevokedError
 from dask_facade.ledger.memory import MemoryStore
@@ -119,7 +120,7 @@ def end_of(
         reported: asyncio.Queue[Message] = asyncio.Queue()
         client = await connect(cluster.scheduler_address, 10)
         adoption = Adoption(
-            lambda: client,
+            Neighbours(lambda: client),
             reported.put_nowait,
             inline_limit=64 * KIB,
             store_limit=1024 * KIB,
@@ -364,6 +365,23 @@ def graph_call(key: str) -> Call:
     return calls_of([job("g", graph=True)._replace(payload=payload)], 0.0, ())[0]
 
 
+class Unreadable:
+    """What no scheduler can read, as of a module that is not there."""
+
+    def __reduce__(self) -> Any:
+        return int, ("not there",)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Dask says that it was lost, too
+def test_a_future_that_the_scheduler_could_not_read_is_refused_with_its_reason(
+    app: DaskFacade, client: Client
+) -> None:
+    future = client.submit(double, Unreadable(), pure=False)
+
+    with pytest.raises(ResultLost, match="never ran"):
+        graphs.submit(app, future)
+
+
 def test_a_key_that_no_dask_data_can_have_ends_its_graph_alone(cluster: LocalCluster) -> None:
     outcome = end_of(cluster, graph_call("('a', None)"))
 
@@ -376,7 +394,8 @@ def test_a_graph_ends_though_its_end_cannot_be_named() -> None:
 
     async def adopt() -> None:
         client: Any = object()  # as one that its loop has torn down: nothing works
-        adoption = Adoption(lambda: client, reported.append, inline_limit=1, store_limit=1)
+        neighbours = Neighbours(lambda: client)
+        adoption = Adoption(neighbours, reported.append, inline_limit=1, store_limit=1)
         with pytest.raises(AttributeError):
             await adoption._name_and_report(client, revoked(graph_call("'a'"), TERMINATED, 1.0))
 

@@ -56,7 +56,7 @@ def test_a_call_begins_when_it_is_due(app: DaskFacade) -> None:
 def test_a_job_that_waits_is_revoked(app: DaskFacade) -> None:
     result = tasks.add.apply_async((2, 2), countdown=600)
 
-    app.store.request(REVOKE, result.id, {"terminate": False})
+    app.store.request(REVOKE, [result.id], {"terminate": False})
 
     with pytest.raises(TaskRevokedError, match="revoked"):
         result.get(timeout=20)
@@ -67,7 +67,7 @@ def test_a_job_that_runs_is_terminated_and_its_worker_goes_on(app: DaskFacade) -
     result = tasks.nap.delay(600)
     wait_for(lambda: app.store.fetch([result.id])[result.id].state != PENDING, "its claim")
 
-    app.store.request(REVOKE, result.id, {"terminate": True})
+    app.store.request(REVOKE, [result.id], {"terminate": True})
 
     with pytest.raises(TaskRevokedError, match="terminated"):
         result.get(timeout=20)
@@ -76,7 +76,7 @@ def test_a_job_that_runs_is_terminated_and_its_worker_goes_on(app: DaskFacade) -
 
 def pause(app: DaskFacade) -> None:
     """Pause the queue "paused"."""
-    app.store.request(PAUSE, "paused", {})
+    app.store.request(PAUSE, ["paused"], {})
     desk = app.store.open_desk()
     wait_for(lambda: "paused" in desk.paused(), "the pause")
     desk.close()

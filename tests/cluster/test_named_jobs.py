@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import dask
 import dask.array
 import dask.bag
 import dask.dataframe
+import dask.threaded
 import numpy
 import pandas
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 from django.db import connections
+from django.test.utils import CaptureQueriesContext
 
 from dask_facade import AsyncResult, DaskFacade, job_manager, schedulers
 from dask_facade.exceptions import DaskJobException, EncodeError
@@ -491,45 +495,128 @@ def test_a_scheduler_without_a_host_is_the_one_that_jobs_run_on(
     assert schedulers.create_scheduler("ours").client is client
 
 
-def test_another_scheduler_and_its_futures_are_refused(job: DaskJob, scheduler: Any) -> None:
-    with LocalCluster(
-        n_workers=1, processes=False, threads_per_worker=1, dashboard_address=None
-    ) as other, Client(other, set_as_default=False) as theirs:  # fmt: skip
-        row = schedulers.create_scheduler("other", host=other.scheduler_address)
-        future = theirs.submit(functions.inc, 1)
-        with pytest.raises(DaskJobException, match="another scheduler"):
-            job.execute(future)
-        elsewhere = job_manager.create_job("elsewhere", USER, scheduler=row)
-        with pytest.raises(DaskJobException, match="not the one that jobs run on"):
-            elsewhere.execute(functions.delayed_job())
-        row.client.close()
-
-    assert (job.status, elsewhere.status) == ("Error", "Error")
+# What others do meanwhile
 
 
-def test_of_two_who_resubmit_at_once_one_does(job: DaskJob, tmp_path: Path) -> None:
-    job.execute(dask.delayed(functions.note)(str(tmp_path / "runs")))
-    ended(job)
+class Meanwhile:
+    """A graph that lets something happen when it is looked at, as somebody else may do then."""
+
+    def __init__(self, graph: Any, happens: Callable[[], object]) -> None:
+        self._graph = graph
+        self._happens = happens
+
+    def __dask_graph__(self) -> Any:
+        self._happens()
+        return self._graph.__dask_graph__()
+
+    def __dask_keys__(self) -> Any:
+        return self._graph.__dask_keys__()
+
+    def __dask_postcompute__(self) -> Any:
+        return self._graph.__dask_postcompute__()
+
+    __dask_optimize__ = staticmethod(lambda graph, keys, **said: graph)
+    __dask_scheduler__ = staticmethod(dask.threaded.get)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copy, (self._graph,)
+
+
+def test_a_job_that_is_stopped_while_it_is_executed_never_runs(
+    job: DaskJob, tmp_path: Path
+) -> None:
+    path = tmp_path / "runs"
+    graph = Meanwhile(dask.delayed(functions.note)(str(path)), _found(job).stop)
+
+    with pytest.raises(DaskJobException, match="was stopped"):
+        job.execute(graph)
+
+    found = ended(job)
+    assert (found.status, found.ledger_id, path.exists()) == ("Aborted", "", False)
+
+
+def test_a_job_that_is_paused_while_it_is_executed_begins_when_it_is_resumed(
+    job: DaskJob, tmp_path: Path
+) -> None:
+    path = tmp_path / "runs"
+    job.execute(Meanwhile(dask.delayed(functions.note)(str(path)), _found(job).pause))
+
+    assert (job.status, job.ledger_id, path.exists()) == ("Paused", "", False)
+    job.resume()
+
+    assert (ended(job).result, path.read_text()) == (str(path), "ran\n")
+
+
+def _found(job: DaskJob) -> DaskJob:
+    found = job_manager.get_job(job.pk)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_several_who_do_the_same_at_once_one_does(
+    job: DaskJob, tmp_path: Path, count: int
+) -> None:
+    graph = dask.delayed(functions.note)(str(tmp_path / "runs"))
+    steps = [lambda found: found.execute(graph), DaskJob.resubmit]
+
+    for done in steps[:count]:
+        refused = _at_once(done, job)
+        job.update_status()
+        assert (ended(job).status, len(refused)) == ("Complete", 2)
+
+    assert (tmp_path / "runs").read_text() == count * "ran\n"
+
+
+def _at_once(done: Callable[[DaskJob], object], job: DaskJob) -> list[str]:
+    """Do the same about a job in three threads; return why some could not."""
     refused: list[str] = []
 
-    threads = [threading.Thread(target=_resubmit, args=(job.pk, refused)) for _ in range(3)]
+    def do() -> None:
+        try:
+            done(_found(job))
+        except DaskJobException as error:
+            refused.append(str(error))
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=do) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    job.update_status()
-
-    assert ended(job).status == "Complete"
-    assert len(refused) == 2
-    assert (tmp_path / "runs").read_text() == 2 * "ran\n"
+    return refused
 
 
-def _resubmit(pk: int, refused: list[str]) -> None:
+# How much is read and written
+
+
+def test_many_leaves_take_as_many_statements_as_few(scheduler: Any, app: DaskFacade) -> None:
+    counts = [_statements_of_steps(scheduler, app, leaves) for leaves in (3, 30)]
+
+    assert counts[0] == counts[1]
+
+
+def _statements_of_steps(scheduler: Any, app: DaskFacade, leaves: int) -> list[int]:
+    """Return how many statements it takes to execute, resume and resubmit that many leaves."""
+    job = job_manager.create_job("many", USER, scheduler=scheduler, groups=["3", "5"])
+    graphs = [dask.delayed(functions.inc)(number) for number in range(leaves)]
+    app.control.pause_queue("celery")  # nothing begins
     try:
-        found = job_manager.get_job(pk)
-        assert found is not None
-        found.resubmit()
-    except DaskJobException as error:
-        refused.append(str(error))
+        wait_for(lambda: not app.store.asked("pause", "celery"), "the queue's pause")
+        counts = [_statements(job, lambda: job.execute(graphs))]
+        job.pause()
+        counts.append(_statements(job, job.resume))
     finally:
-        connections.close_all()
+        app.control.resume_queue("celery")
+    assert ended(job).result == list(range(1, leaves + 1))
+    counts.append(_statements(job, job.resubmit))
+    assert ended(job).result == list(range(1, leaves + 1))
+    assert {tuple(leaf.groups.keys()) for leaf in job.leaves.all()} == {("3", "5")}
+    return counts
+
+
+def _statements(job: DaskJob, done: Callable[[], object]) -> int:
+    with CaptureQueriesContext(connections[job._state.db]) as caught:
+        done()
+    return len(caught)

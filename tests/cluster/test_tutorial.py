@@ -22,11 +22,11 @@ from django.test import Client, override_settings
 from dask_facade import DaskFacade, job_manager, schedulers
 from dask_facade.cluster.connection import close_all
 from dask_facade.named.statuses import TERMINAL
+from tests.cluster.documents import text_of
 from tests.cluster.processes import ROOT, DispatcherProcess, wait_for
 
 pytestmark = pytest.mark.parametrize("alias", ["default"], indirect=True, scope="module")
 
-SEEDS = ROOT.parent / "shared" / "seeds"
 DEMO_SITE = ROOT / "demo_site"
 BLOCK = re.compile(r"^( *)(?:\.\. code-block:: python|::)\n((?:\1 +.*\n|\s*\n)+)", re.M)
 MODULE = "job_functions_of_the_documents"
@@ -71,9 +71,7 @@ def redirect(name): return name
 
 def blocks_of(document: str) -> list[str]:
     """Return the blocks of code of a document, renamed."""
-    found = list(SEEDS.glob(f"{document}_*.txt"))
-    assert found, f"the document {document}_*.txt is not in {SEEDS}: it is not of this tree"
-    codes = [textwrap.dedent(code) for _, code in BLOCK.findall(found[0].read_text())]
+    codes = [textwrap.dedent(code) for _, code in BLOCK.findall(text_of(document))]
     for old, new in RENAMED:
         codes = [code.replace(old, new) for code in codes]
     return [re.sub(r"^ *:emphasize-lines:.*\n", "", code, flags=re.M) for code in codes]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dask_facade import DaskFacade, current
 from dask_facade.ledger.memory import MemoryStore
 from dask_facade.ledger.orm import OrmStore
 from dask_facade.ledger.store import JobStore
@@ -64,3 +65,13 @@ def orm_ledger(alias: str) -> Iterator[Led]:
     desk = store.open_desk()
     yield Led(store, desk)
     desk.close()
+
+
+@pytest.fixture
+def app(alias: str) -> Iterator[DaskFacade]:
+    """An app with the ledger in each database, where named jobs are."""
+    before = current.app()
+    app = DaskFacade("tests", store=OrmStore(alias))
+    yield app
+    app.client.close()
+    current.set_app(before)

@@ -46,6 +46,18 @@ register(
 )
 
 
+register(
+    JobsTable(
+        "asking",
+        actions=(
+            Action("Publish", _archive, enabled_callback=lambda job: job.status == "Complete"),
+            Action("Broken", _archive, enabled_callback=lambda job: 1 / 0),
+            Action("Lost", url=lambda job: 1 / 0),
+        ),
+    )
+)
+
+
 def page(request: HttpRequest, **said: Any) -> HttpResponse:
     code = request.GET.get("code", '{% jobs_table "models" %}')
     shown = Template("{% load dask_jobs %}{% for each in messages %}{{ each }}{% endfor %}" + code)

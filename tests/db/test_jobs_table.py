@@ -6,12 +6,21 @@ import re
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.db.models.signals import post_init
 from django.test import Client, override_settings
 from django.utils import timezone
 
 from dask_facade import job_manager, schedulers
 from dask_facade.exceptions import ImproperlyConfigured
-from dask_facade.jobs_table import ACTIONS, Action, JobsTable, table_named
+from dask_facade.jobs_table import (
+    ACTIONS,
+    MOST,
+    Action,
+    JobsTable,
+    page_of,
+    table_named,
+    visible_to,
+)
 from dask_facade.models import DaskJob, Job, Request
 from dask_facade.named.statuses import STATUSES
 from dask_facade.states import FAILURE, PENDING, STARTED, SUCCESS
@@ -193,6 +202,81 @@ def test_a_table_takes_as_many_queries_for_many_jobs_as_for_one(
         visitor.get("/page/")
 
 
+@pytest.fixture
+def objects():
+    """How many jobs were read."""
+    read = []
+    post_init.connect(count := lambda **said: read.append(said), sender=DaskJob)
+    yield read
+    post_init.disconnect(count, sender=DaskJob)
+
+
+@pytest.mark.parametrize(
+    ("sort", "most"),
+    [
+        ("-id", 4),  # of the page, and one which tells that there is a next one
+        ("name", 4),
+        ("extended_properties.model.version", 4),
+        ("status", MOST + 4),
+    ],
+)
+def test_a_table_of_many_jobs_reads_those_that_it_shows(
+    visitor, user, objects, django_assert_max_num_queries, sort, most
+):
+    DaskJob.objects.bulk_create(
+        DaskJob(
+            name=f"{number:04}",
+            owner=str(user.pk),
+            extended_properties={"model": {"version": number}},
+        )
+        for number in range(5_000)
+    )
+    objects.clear()
+
+    with django_assert_max_num_queries(8):
+        page = visitor.get("/page/", {"models-sort": sort, "models-page": "3"}).text
+
+    assert len(names(page)) == 3
+    assert len(objects) <= most
+
+
+def test_past_the_last_page_the_last_one_is_shown(visitor, user):
+    for name in "abcd":
+        made(user, name)
+
+    for sort in ("name", "status_message"):
+        page = visitor.get("/page/", {"models-page": "7", "models-sort": sort}).text
+        assert len(names(page)) == 1
+        assert "Page 2" in page
+        assert "After" not in page
+        assert "Before" in page
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "", "9" * 30, "²"])
+def test_a_page_that_cannot_be_is_the_first(visitor, user, number):
+    made(user, "a")
+
+    assert names(visitor.get("/page/", {"models-page": number}).text) == ["a"]
+
+
+def test_words_are_ordered_without_regard_to_case_and_what_is_not_there_comes_last(visitor, user):
+    for name in ("b", "A", "C"):
+        made(user, name)
+    made(user, "d", SUCCESS)
+
+    assert names(visitor.get("/page/", {"models-sort": "name"}).text) == ["A", "b", "C"]
+    for sort in ("execute_time", "-execute_time", "-run_time"):
+        assert names(visitor.get("/page/", {"models-sort": sort}).text)[0] == "d"
+
+
+def test_a_table_is_not_sorted_by_a_property_that_it_does_not_show(visitor, user):
+    made(user, "a", extended_properties={"secret": 2})
+    made(user, "b", extended_properties={"secret": 1})
+
+    for sort in ("extended_properties.secret", "extended_properties.\"'", "extended_properties."):
+        assert names(visitor.get("/page/", {"models-sort": sort}).text) == ["a", "b"]
+
+
 def test_what_stands_in_cells_is_escaped_and_secrets_are_masked(visitor, user):
     made(user, "<i>", extended_properties={"password": "hunter2"})
 
@@ -262,7 +346,6 @@ ENABLED = {
 @pytest.mark.parametrize("status", [*STATUSES, "Calibrating"])
 def test_an_action_is_enabled_in_the_statuses_that_it_fits(user, status):
     job = job_manager.create_job("job", user)
-    job.has_graph = False
 
     enabled = {name for name, action in ACTIONS.items() if action.is_enabled(job, status)}
 
@@ -334,6 +417,21 @@ def test_logs_and_results_are_pages_that_show_previews(visitor, user):
     assert do(visitor, job, "logs").status_code == 404
 
 
+def test_a_page_about_a_job_links_back_to_where_the_table_is(visitor, user):
+    job = made(user, state=FAILURE)
+    shown = visitor.get("/page/", {"code": "{% jobs_table %}", "jobs-sort": "name"}).text
+
+    link = re.search(rf'href="(/jobs/jobs/{job.pk}/logs/page/\?next=[^"]*)"', shown)[1]
+    page = visitor.get(link.replace("&amp;", "&")).text
+    elsewhere = visitor.get(f"/jobs/jobs/{job.pk}/logs/page/?next=https://elsewhere.example/").text
+
+    back = re.search(r'href="(/page/[^"]*)">Back</a>', page)[1]
+    assert names(visitor.get(back.replace("&amp;", "&")).text) == [str(job.pk)]
+    assert "sort=name" in back
+    assert '<a href="/">Back</a>' in elsewhere
+    assert '<span class="dask-state dask-state-failure">Error</span>' in page
+
+
 @pytest.mark.parametrize(
     ("dashboard", "is_linked"),
     [("http://127.0.0.1:8787/status", True), ("", False), ("javascript:alert(1)", False)],
@@ -377,6 +475,42 @@ def test_an_own_action_is_called_only_where_it_is_enabled(visitor, user):
     assert jobs_pages.called == []
 
 
+def test_an_own_action_is_told_where_jobs_stand_without_a_query_for_each(
+    visitor, user, django_assert_max_num_queries
+):
+    for number in range(3):
+        made(user, str(number), SUCCESS)
+
+    with django_assert_max_num_queries(6):  # session, user, two of permissions, jobs, ledger
+        page = visitor.get("/page/", {"code": '{% jobs_table "asking" %}'}).text
+
+    assert page.count(">Publish</button>") == 3
+    assert "disabled>Publish" not in page
+
+
+def test_a_job_of_a_table_stands_elsewhere_once_something_is_done_about_it(user):
+    made(user)
+    (row,) = page_of(visible_to(user), "-id", 1, 3).rows
+
+    assert row.job.status == "Pending"
+    row.job.stop()
+    assert row.job.status == "Aborted"
+
+
+@pytest.mark.parametrize("name", ["broken", "lost"])
+def test_an_own_action_that_cannot_be_asked_is_disabled_and_logged(visitor, user, caplog, name):
+    job = made(user, "a")
+
+    page = visitor.get("/page/", {"code": '{% jobs_table "asking" columns="name" %}'}).text
+    do(visitor, job, name, table="asking", confirmed="1")
+
+    assert names(page) == ["a"]
+    assert '/broken/" disabled>' in page
+    assert ">Lost</a>" not in page
+    assert f"action {name!r} is disabled for job a {job.pk}" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_an_own_action_may_answer_by_itself_or_be_a_link(visitor, user):
     job = made(user)
 
@@ -413,7 +547,11 @@ def test_the_admin_has_the_table(staff, user):
     assert ">anns</td>" in page
     address = f"/admin/dask_facade/daskjob/jobs/{job.pk}"
     assert f'formaction="{address}/resubmit/act/"' in page
-    assert "line &lt;1&gt;" in staff.get(f"{address}/logs/page/").text
+    logs = staff.get(f"{address}/logs/page/").text
+    assert "line &lt;1&gt;" in logs
+    assert '<a href="/admin/dask_facade/daskjob/">Named jobs</a> &rsaquo; anns' in logs
+    assert "Log out" in logs
+    assert logs.count("<h1>") == 1
     assert "Delete: anns?" in staff.post(f"{address}/delete/act/", {"next": "/admin/"}).text
     assert staff.post(f"{address}/delete/act/", {"confirmed": "1"}).status_code == 302
     assert job_manager.get_job(job.pk) is None

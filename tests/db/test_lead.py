@@ -102,7 +102,7 @@ def test_a_stale_epoch_writes_nothing_anywhere(ledger):
     running, waiting = job(), job()
     ledger.submit(running, waiting)
     ledger.claim(running)
-    ledger.store.request("revoke", waiting.id, {})
+    ledger.store.request("revoke", [waiting.id], {})
     rival = ledger.desk.lead("second", (), b"secret", ledger.store.lease())
     before = ledger.store.fetch([running.id, waiting.id])
 

@@ -73,7 +73,7 @@ def test_models_read_what_the_store_wrote(orm_ledger, alias):
     steps, edges = chain(2)
     orm_ledger.submitted(*steps, edges=edges)
     orm_ledger.run(steps[0], result=b"j3", runtime=0.25)
-    orm_ledger.store.request("revoke", steps[1].id, {"terminate": True})
+    orm_ledger.store.request("revoke", [steps[1].id], {"terminate": True})
 
     row = Job.objects.using(alias).get(id=steps[0].id)
     assert (bytes(row.payload), bytes(row.result), row.runtime) == (steps[0].payload, b"j3", 0.25)

@@ -12,47 +12,17 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
-from dask_facade import DaskFacade, current, job_manager, schedulers
+from dask_facade import DaskFacade, job_manager, schedulers
 from dask_facade.exceptions import DaskJobException
 from dask_facade.ledger.memory import MemoryStore
 from dask_facade.ledger.orm import OrmStore
-from dask_facade.models import DaskJob, DaskScheduler, Job, Request
+from dask_facade.models import DaskScheduler, Job
 from dask_facade.named.reading import logs_of, preview_of, standings
-from dask_facade.states import FAILURE, PENDING, STARTED, SUCCESS
+from dask_facade.states import FAILURE, PENDING, SUCCESS
 from tests.cluster import named_functions as functions
-from tests.db.conftest import on_postgres
+from tests.db.named import OWNER, in_ledger, linked, made
 
-OWNER = "7"
-
-
-@pytest.fixture(autouse=True)
-def app(alias):
-    before = current.app()
-    app = DaskFacade("tests", store=OrmStore(alias))
-    yield app
-    app.client.close()
-    current.set_app(before)
-
-
-def made(name="a", user=OWNER, **said):
-    return job_manager.create_job(name, user, "DASK", **said)
-
-
-def in_ledger(alias, id, state=PENDING, **fields):
-    return Job.objects.using(alias).create(
-        id=id, task="graph", queue="celery", payload=b"", root_id=id, state=state, graph=True,
-        **fields,
-    )  # fmt: skip
-
-
-def linked(alias, state, name="linked", **fields):
-    """A job whose work the ledger has in a state."""
-    job = made(name)
-    job.ledger_id, job.execute_time = f"job of {job.pk}", timezone.now()
-    job.save()
-    in_ledger(alias, job.ledger_id, state, **fields)
-    return job
-
+pytestmark = pytest.mark.usefixtures("app")
 
 # Making and finding
 
@@ -313,161 +283,3 @@ def test_the_ledger_keeps_the_jobs_of_named_ones(alias):
 
     assert pruned.keys() == {"nobody's"}
     assert named.status == "Complete"
-
-
-# Steering by requests
-
-
-def asked(alias):
-    requests = Request.objects.using(alias).order_by("id")
-    return [(each.kind, each.job_id, each.arguments) for each in requests]
-
-
-def test_stopping_asks_the_dispatcher(alias):
-    job = linked(alias, STARTED)
-
-    job.stop()
-
-    assert asked(alias) == [("revoke", job.ledger_id, {"terminate": True})]
-    assert job.status == "Running"  # until the dispatcher has done so
-
-
-def test_stopping_what_has_ended_does_nothing(alias):
-    job = linked(alias, SUCCESS)
-
-    job.stop()
-
-    assert (asked(alias), job.status) == ([], "Complete")
-
-
-def test_a_job_that_was_not_executed_is_stopped_at_once(alias):
-    job = made()
-
-    job.stop()
-
-    assert (job.status, asked(alias)) == ("Aborted", [])
-
-
-def test_deleting_stops_and_forgets(alias):
-    job = linked(alias, STARTED)
-
-    job.delete()
-
-    assert job_manager.get_job(job.pk) is None
-    assert [kind for kind, *_ in asked(alias)] == ["revoke", "forget"]
-
-
-@on_postgres
-@pytest.mark.parametrize("done", [DaskJob.delete, DaskJob.pause, DaskJob.stop])
-def test_what_somebody_else_is_just_submitting_of_a_job_is_withdrawn(alias, done):
-    job = made()
-    job.prepare(functions.delayed_job())
-    thread = threading.Thread(target=elsewhere, args=(done, job_manager.get_job(job.pk)))
-
-    with transaction.atomic(using=alias):
-        in_ledger(alias, "new")
-        rows = DaskJob.objects.using(alias).filter(pk=job.pk)
-        rows.update(ledger_id="new", execute_time=timezone.now())
-        thread.start()
-        wait_until_one_waits_for_a_lock(alias)
-    thread.join()
-
-    assert ("revoke", "new") in [(kind, id) for kind, id, _ in asked(alias)]
-
-
-def elsewhere(done, job):
-    """Do something about a job in another thread, which has a connection of its own."""
-    try:
-        done(job)
-    finally:
-        connections.close_all()
-
-
-def wait_until_one_waits_for_a_lock(alias):
-    deadline = time.monotonic() + 10
-    with connections[alias].cursor() as cursor:
-        while time.monotonic() < deadline:
-            cursor.execute("SELECT pg_stat_clear_snapshot()")
-            cursor.execute(
-                "SELECT 1 FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            if cursor.fetchone():
-                return
-            time.sleep(0.01)
-    pytest.fail("nobody waits for a lock")
-
-
-def test_deleting_a_job_that_was_read_before_stops_what_it_does_now(alias):
-    job = linked(alias, STARTED)
-    stale = job_manager.get_job(job.pk)
-    in_ledger(alias, "new", STARTED)
-    job.ledger_id = "new"
-    job.save()
-
-    stale.delete()
-
-    assert {id for _, id, _ in asked(alias)} == {"new"}
-    assert stale.pk is None
-
-
-def test_deleting_many_stops_each(alias):
-    linked(alias, STARTED)
-    linked(alias, STARTED)
-
-    count, _ = job_manager.list_jobs().delete()
-
-    assert count == 2
-    assert [kind for kind, *_ in asked(alias)].count("revoke") == 2
-
-
-def test_deleting_a_parent_deletes_its_leaves(alias):
-    parent, leaf = made(), linked(alias, STARTED)
-    parent.is_parent, leaf.parent = True, parent
-    parent.save()
-    leaf.save()
-
-    job_manager.list_jobs().delete()
-
-    assert not job_manager.list_jobs().exists()
-    assert [kind for kind, *_ in asked(alias)] == ["revoke", "forget"]
-
-
-@pytest.mark.parametrize(
-    ("state", "error"),
-    [(STARTED, NotImplementedError), (PENDING, NotImplementedError), (SUCCESS, DaskJobException)],
-)
-def test_what_cannot_be_paused_says_so(alias, state, error):
-    with pytest.raises(error, match="paused"):
-        linked(alias, state).pause()
-
-
-def test_a_job_is_paused_and_resumed_only_where_that_means_something():
-    job = made()
-    job.pause()
-    assert job_manager.get_job(job.pk).status == "Paused"
-
-    job.resume()
-    assert job_manager.get_job(job.pk).status == "Pending"
-    with pytest.raises(DaskJobException, match="not paused"):
-        job.resume()
-
-
-def test_words_of_the_projects_own_keep_no_job_from_being_paused():
-    job = made()
-    job.status = "Calibrating"
-
-    job.pause()
-
-    assert job_manager.get_job(job.pk).status == "Paused"
-
-
-def test_a_job_that_cannot_be_resumed_stays_paused():
-    job = made()
-    job.prepare(functions.delayed_job())
-    job.pause()
-
-    with pytest.raises(DaskJobException, match="no dispatcher"):
-        job.resume()
-
-    assert job_manager.get_job(job.pk).status == "Paused"

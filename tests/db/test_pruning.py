@@ -10,6 +10,7 @@ import pytest
 
 from dask_facade.dispatcher.pruning import Pruning, seconds_of
 from dask_facade.dispatcher.writer import LedgerWriter
+from dask_facade.elsewhere import queue_at
 from dask_facade.exceptions import ImproperlyConfigured
 from dask_facade.messages import Shape
 from dask_facade.states import FAILURE, PENDING, RETRY, SUCCESS
@@ -67,17 +68,19 @@ def test_what_ended_long_ago_is_deleted(ledger, monkeypatch):
 
     found = prune(ledger)
 
-    assert found == {good.id: False, bad.id: False}
+    assert found == {good.id: None, bad.id: None}
     assert left(ledger, good, bad, fresh, waiting, retried) == [False, False, True, True, True]
     assert prune(ledger) == {}
 
 
 def test_it_is_told_what_the_cluster_keeps(ledger, monkeypatch):
-    kept = job()
-    aged(ledger, monkeypatch, kept)
+    kept, graph = job(), job(graph=True)
+    elsewhere = job(graph=True, queue=queue_at("tcp://there"))
+    aged(ledger, monkeypatch, kept, graph, elsewhere)
     over(ledger, kept, key="its-key", size=9)
+    over(ledger, graph, elsewhere)
 
-    assert prune(ledger) == {kept.id: True}
+    assert prune(ledger) == {kept.id: "", graph.id: "", elsewhere.id: "tcp://there"}
 
 
 def test_what_an_unfinished_job_takes_or_came_from_stays(ledger, monkeypatch):
@@ -121,7 +124,7 @@ def test_who_keeps_futures_is_told(ledger, monkeypatch):
             writer.close()
 
     assert asyncio.run(pruned()) == 2
-    assert [(set(ids), kept) for ids, kept in told] == [({one.id, other.id}, {one.id})]
+    assert [(set(ids), kept) for ids, kept in told] == [({one.id, other.id}, {one.id: ""})]
 
 
 @pytest.mark.parametrize(

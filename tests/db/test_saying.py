@@ -161,7 +161,7 @@ def test_one_that_has_ended_and_one_that_nobody_knows_do_not_end(ledger: Led) ->
 
 
 def test_it_is_known_what_was_asked_for(ledger: Led) -> None:
-    ledger.store.request(ABORT, "a", {})
+    ledger.store.request(ABORT, ["a"], {})
 
     assert ledger.store.asked(ABORT, "a")
     assert not ledger.store.asked(FORGET, "a")

@@ -191,9 +191,9 @@ def test_a_list_of_no_results_has_no_inputs(ledger):
 
 
 def test_requests_are_told_oldest_first_until_they_are_dropped(ledger):
-    ledger.store.request(REVOKE, "a", {"terminate": True})
-    ledger.store.request(PAUSE, "slow", {})
-    ledger.store.request(REVOKE, "b", {})
+    ledger.store.request(REVOKE, ["a"], {"terminate": True})
+    ledger.store.request(PAUSE, ["slow"], {})
+    ledger.store.request(REVOKE, ["b"], {})
 
     desk, epoch = ledger.desk, ledger.epoch
     first = desk.requests(epoch, 2)

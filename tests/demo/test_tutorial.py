@@ -61,7 +61,19 @@ def test_nothing_starts_on_get_or_without_the_forms_token(visitor: Client) -> No
 def test_who_has_not_logged_in_is_asked_to(client: Client, path: str) -> None:
     response = client.get(f"/tutorial/{path}")
 
-    assert response["Location"] == f"/admin/login/?next=/tutorial/{path}"
+    assert response["Location"] == f"/tutorial/login/?next=/tutorial/{path}"
+
+
+def test_who_is_no_staff_logs_in_too(client: Client) -> None:
+    User.objects.create_user("bob", password="secret")
+
+    page = client.get("/tutorial/login/?next=/tutorial/jobs/")
+    response = client.post(
+        "/tutorial/login/", {"username": "bob", "password": "secret", "next": "/tutorial/jobs/"}
+    )
+
+    assert "Log in</button>" in page.text
+    assert response["Location"] == "/tutorial/jobs/"
 
 
 def test_the_table_of_all_jobs_is_there(visitor: Client) -> None:

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dask_facade.dispatcher.questions import Questions
@@ -70,7 +70,7 @@ class House:
 
     def __init__(self, store: MemoryStore, *, rules: Rules | None = None, grace: float = 0.2):
         self.failures: list[BaseException] = []
-        self.forgotten: queue.Queue[tuple[Collection[str], Collection[str]]] = queue.Queue()
+        self.forgotten: queue.Queue[tuple[Collection[str], Mapping[str, str]]] = queue.Queue()
         self.peers: list[Peer] = []
         self.store = store
         self._loop = asyncio.new_event_loop()
@@ -180,8 +180,7 @@ class House:
 
     def ask(self, kind: str, *names: str, **arguments: object) -> None:
         """Write requests, and say so."""
-        for name in names:
-            self.store.request(kind, name, arguments)
+        self.store.request(kind, names, arguments)
         self.client().says(Nudge())
 
     def row(self, id: str) -> Job:

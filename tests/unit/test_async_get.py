@@ -56,9 +56,9 @@ class StrictStore(MemoryStore):
         self._enter()
         return super().count_states(group_id)
 
-    def request(self, kind, name, arguments):
+    def request(self, kind, names, arguments):
         self._enter()
-        super().request(kind, name, arguments)
+        super().request(kind, names, arguments)
 
     def children(self, job_id):
         self._enter()

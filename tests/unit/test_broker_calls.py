@@ -423,6 +423,46 @@ def test_a_dependant_that_is_due_much_later_is_left_to_the_ledger(stage: Stage) 
     assert ids(stage.handed("r")) == ["parent", "soon", "late"]
 
 
+def test_a_full_line_makes_room_for_who_goes_first() -> None:
+    stage = Stage(Rules(high_water=3))
+    stage.offer(new_job("low", priority=1), new_job("lowest"), new_job("other", priority=1))
+
+    stage.offer(new_job("same", priority=0), new_job("high", priority=9))
+    known = [id for id in ("low", "lowest", "other", "same", "high") if stage.broker.knows(id)]
+    stage.runner("r")
+    stage.settle()
+    stage.now += 10
+    for _ in range(5):
+        stage.take_up(1, 2, 10)
+        stage.run("r", stage.handed("r")[-1], runtime=1)
+        stage.settle()
+
+    assert known == ["low", "other", "high"]
+    assert ids(stage.handed("r")) == ["high", "low", "other", "lowest", "same"]
+
+
+def test_a_line_is_full_of_few_calls_with_much_to_carry() -> None:
+    stage = Stage(Rules(high_water=40))
+    payload = bytes(64 * 2**10)
+    heavy = [new_job(f"job {number}")._replace(payload=payload) for number in range(5)]
+    light = new_job("light", queue="other")
+
+    stage.offer(*heavy, light)
+
+    known = [stage.broker.knows(job.id) for job in (*heavy, light)]
+    assert known == [True] * 3 + [False] * 2 + [True]
+    assert stage.broker.unwanted == {"celery"}
+    stage.runner("r")
+    stage.settle()
+    stage.now += 10
+    for _ in range(6):
+        stage.take_up(1, 2, 10)
+        for call in stage.handed("r")[-2:]:
+            stage.run("r", call, runtime=1)
+        stage.settle()
+    assert sorted(ids(stage.handed("r"))) == sorted([job.id for job in (*heavy, light)])
+
+
 def test_dependants_beyond_high_water_are_left_to_the_ledger() -> None:
     stage = Stage(Rules(high_water=3))
     parent = running(stage)

@@ -9,7 +9,7 @@ from dask_facade.exceptions import WorkerLostError
 from dask_facade.jobs import Batch
 from dask_facade.messages import Ack, Begun, Call, Held, Leave, Offer, Recall, Report, Returned
 from dask_facade.serialization import load_exception
-from dask_facade.states import FAILURE, RECEIVED, SUCCESS
+from dask_facade.states import FAILURE, PENDING, RECEIVED, SUCCESS
 from tests.unit.stage import Stage, end_of, ids, new_job
 
 WORKER_GONE = 60.0
@@ -33,6 +33,14 @@ def wait(stage: Stage, seconds: float) -> None:
     stage.now += seconds
     stage.step(Tick())
     stage.settle()
+
+
+def pass_by(stage: Stage, seconds: float) -> None:
+    """Let time pass, with a tick whenever the broker wants one."""
+    end = stage.now + seconds
+    while stage.now < end:
+        wake = stage.broker.wake
+        wait(stage, max(0.0, min(end, end if wake is None else wake) - stage.now))
 
 
 # A line ends: what had not begun goes elsewhere, what may have begun is in doubt
@@ -87,6 +95,75 @@ def test_a_claim_on_its_way_when_the_line_ends_is_given_up(stage: Stage) -> None
 
     assert stage.handed("r") == []
     assert [(call.id, call.hand) for call in stage.handed("s")] == [("a", 2)]
+
+
+# The workers of a pool go, and what waits for them with them
+
+
+OWN = "own:pool:1"
+
+
+def test_what_waits_for_the_workers_of_a_pool_ends_a_minute_after_the_last_of_them(
+    stage: Stage,
+) -> None:
+    stage.runner("r", queues=[OWN])
+    stage.runner("other")
+    stage.offer(new_job("runs", queue=OWN), new_job("waits", queue=OWN))
+    stage.settle()
+    wait(stage, 2 * WORKER_GONE)
+    assert stage.row("waits").state == PENDING
+
+    stage.end("r", whole=False)
+    pass_by(stage, WORKER_GONE - 1)
+    assert stage.row("waits").state == PENDING
+    pass_by(stage, 10)
+
+    job = stage.row("waits")
+    assert job.state == FAILURE
+    assert job.result is not None
+    assert isinstance(load_exception(job.result), WorkerLostError)
+    assert "the workers of that pool are gone" in job.result_preview
+    assert stage.handed("other") == []
+    assert stage.broker.wake is None
+
+
+def test_what_waits_for_the_workers_of_a_pool_waits_on_if_one_dials_again(stage: Stage) -> None:
+    stage.offer(new_job("a", queue=OWN))
+    pass_by(stage, WORKER_GONE - 1)
+    stage.runner("r", queues=[OWN])
+    stage.settle()
+    assert ids(stage.handed("r")) == ["a"]
+
+    stage.hear("r", Returned([("a", 1)]))
+    stage.end("r")
+    stage.settle()
+    pass_by(stage, WORKER_GONE - 1)
+
+    assert stage.row("a").state == PENDING
+
+
+def test_what_waits_for_a_pool_that_no_leader_knows_ends_a_minute_after_it_leads(
+    stage: Stage,
+) -> None:
+    names = [str(number) for number in range(1_500)]
+    stage.offer(*[new_job(name, queue=OWN) for name in names])
+    stage.take_over()
+    stage.now += 2
+    stage.take_up(limit=2_000)
+
+    pass_by(stage, WORKER_GONE - 1)
+    assert {job.state for job in stage.store.fetch(names).values()} == {PENDING}
+    pass_by(stage, 10)
+
+    assert {job.state for job in stage.store.fetch(names).values()} == {FAILURE}
+
+
+def test_other_queues_wait_for_as_long_as_nobody_takes_them(stage: Stage) -> None:
+    stage.offer(new_job("a", queue="mail"))
+
+    wait(stage, 10 * WORKER_GONE)
+
+    assert stage.row("a").state == PENDING
 
 
 # Doubt is decided

@@ -13,7 +13,7 @@ def drained(heap: Heap[str]) -> list[str]:
 
 
 def test_the_smallest_key_is_first_and_of_equal_ones_the_oldest() -> None:
-    heap: Heap[str] = Heap()
+    heap: Heap[str] = Heap(len)
     for name, key in (("c", 2), ("b", 1), ("a", 2), ("d", 1)):
         heap.push(name, key, name.upper())
 
@@ -22,7 +22,7 @@ def test_the_smallest_key_is_first_and_of_equal_ones_the_oldest() -> None:
 
 
 def test_what_is_taken_out_by_name_has_no_turn() -> None:
-    heap: Heap[str] = Heap()
+    heap: Heap[str] = Heap(len)
     for name in "abc":
         heap.push(name, 0, name)
 
@@ -34,7 +34,7 @@ def test_what_is_taken_out_by_name_has_no_turn() -> None:
 
 
 def test_a_name_stands_in_one_place() -> None:
-    heap: Heap[str] = Heap()
+    heap: Heap[str] = Heap(len)
     heap.push("a", 1, "early")
     heap.push("b", 2, "b")
 
@@ -44,7 +44,7 @@ def test_a_name_stands_in_one_place() -> None:
 
 
 def test_nothing_is_kept_of_what_was_taken_out() -> None:
-    heap: Heap[str] = Heap()
+    heap: Heap[str] = Heap(len)
     for number in range(10_000):
         heap.push(str(number), number, "")
         heap.discard(str(number))
@@ -54,7 +54,7 @@ def test_nothing_is_kept_of_what_was_taken_out() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 3), st.booleans())))
 def test_it_is_a_sorted_list_of_names(steps: list[tuple[str, int, bool]]) -> None:
-    heap: Heap[str] = Heap()
+    heap: Heap[str] = Heap(len)
     known: dict[str, tuple[int, int]] = {}
     for number, (name, key, put) in enumerate(steps):
         if put:
@@ -70,4 +70,4 @@ def test_it_is_a_sorted_list_of_names(steps: list[tuple[str, int, bool]]) -> Non
 
 def test_an_empty_heap_has_no_first() -> None:
     with pytest.raises(IndexError):
-        Heap[str]().first()
+        Heap[str](len).first()
