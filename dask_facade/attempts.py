@@ -106,7 +106,7 @@ def retry(
     if changed or task.rewrites or task.has_own_signatures:
         result.again = _again(request, app.compile(_going_on(sig, request, options)))
     else:
-        due, _ = begin_of(when, time.time(), app.conf.derived(defaults_of).zone, waits=False)
+        due, _ = begin_of(when, time.time, app.conf.derived(defaults_of).zone, waits=False)
         told = packed({**without(request.options, _OF_A_HAND), "retries": retries})
         result.again = Again(_seconds_until(due), told, [], [], [])
     request.asked = result

@@ -29,8 +29,7 @@ class Settings:
     ALLOW_INSECURE_CLUSTER: bool = False  # addresses beyond this machine without TLS
     LEASE: float = 5.0  # after which a silent leader is followed by another dispatcher
     SEND_GRACE: float = 1.0  # after which the dispatcher looks for a row without a hint
-    HIGH_WATER: int = 20_000  # calls of a queue that are ready in the dispatcher; others wait in the
-    # table. One with arguments of more than 4 KiB counts as one for each 4 KiB
+    HIGH_WATER: int = 20_000  # calls of a queue in the dispatcher, large ones once per 4 KiB
     MAX_LOST: int = 3  # workers that may die with one acks_late job
     RESULT_INLINE_LIMIT: int = 64 * 2**10  # bytes; larger results are also kept on their worker
     RESULT_STORE_LIMIT: int = 16 * 2**20  # bytes; larger results are on their worker alone

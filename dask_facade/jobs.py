@@ -122,6 +122,7 @@ END = "end"  # likewise; {"state", "result": base64, "preview", "traceback"}
 SAY = "say"  # a job that has not ended; {"state": str, "meta": base64, "preview": str}
 PAUSE = "pause"  # a queue
 RESUME = "resume"  # a queue
+PRUNE = "prune"  # jobs that ended long ago; {"older": seconds}
 
 
 class Ending(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
@@ -121,7 +121,7 @@ def priority_of(value: Any, *, zero_first: bool = False) -> int:
 
 
 def begin_of(
-    said: Mapping[str, Any], now: float, zone: tzinfo | None, *, waits: bool
+    said: Mapping[str, Any], now: Callable[[], float], zone: tzinfo | None, *, waits: bool
 ) -> tuple[float | None, float]:
     """Return when a call is due (None: at once), and its delay from when it waits for nothing.
 
@@ -133,12 +133,12 @@ def begin_of(
     countdown, eta = said.get("countdown"), said.get("eta")
     if countdown is not None:
         seconds = float(countdown)
-        return (None, max(seconds, 0.0)) if waits else (now + seconds, 0.0)
+        return (None, max(seconds, 0.0)) if waits else (now() + seconds, 0.0)
     return (None if eta is None else _moment("eta", eta, zone)), 0.0
 
 
 def expiry_of(
-    said: Mapping[str, Any], task: Runnable | None, now: float, zone: tzinfo | None
+    said: Mapping[str, Any], task: Runnable | None, now: Callable[[], float], zone: tzinfo | None
 ) -> float | None:
     """Return when a call that has not begun is given up: seconds since the epoch, or None."""
     expires = said.get("expires")
@@ -147,9 +147,9 @@ def expiry_of(
     if expires is None:
         return None
     if isinstance(expires, timedelta):
-        return now + expires.total_seconds()
+        return now() + expires.total_seconds()
     if isinstance(expires, int | float):
-        return now + expires
+        return now() + expires
     return _moment("expires", expires, zone)
 
 

@@ -41,7 +41,7 @@ class Ready:
         return queue in self.calls.paused
 
     def size(self, call: Call) -> int:
-        """Return the weight of what stands in line where *call* would, or waits for a turn there."""
+        """Return the weight of what stands in line where *call* would, or waits for its turn."""
         limited = self.limits.size(call.queue) if call.task in self.limits.rates else 0
         return self.line(call).size(call.queue) + limited
 

@@ -20,7 +20,7 @@ class Submitter:
     task: Callable[[str], Runnable | None]  # by name; None: not known here, which is allowed
     defaults: Defaults
     new_id: Callable[[], str]
-    now: float  # seconds since the epoch; what a countdown counts from
+    now: Callable[[], float]  # seconds since the epoch; what a countdown counts from
     payload_limit: int  # bytes
     parent_id: str | None = None  # the job that submits this, if one does
     root_id: str | None = None

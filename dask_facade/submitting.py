@@ -51,7 +51,7 @@ class Submitting:
     def submit(self, signature: Signature, *, rewritten: bool) -> Submitted:
         """Write the jobs of *signature*; see `DaskFacade.submit`."""
         early = _Early(self._write)
-        plan = self.compile(signature, self.refer, rewritten=rewritten, early=early)
+        plan = self.compile(signature, self.refer, rewritten=rewritten, early=early, now=self._now)
         if plan.jobs:
             self._write(plan.jobs, plan.edges, plan.frozen)
         jobs = (*early.jobs, *plan.jobs) if early.jobs else plan.jobs
@@ -62,13 +62,13 @@ class Submitting:
 
         Not in the transaction that may be open: the call may end before that.
         """
-        plan = self.compile(signature, self.refer, rewritten=False)
+        plan = self.compile(signature, self.refer, rewritten=False, now=self._now)
         self._spawn_at_once(plan.jobs, [*plan.edges, *joins(plan.ending, body_id)])
         return self._made_of(plan, plan.jobs)
 
     def announce(self, signature: Signature, body_id: str) -> None:
         """Let a body that waits for this call wait for what *signature*, which is frozen, makes."""
-        plan = self.compile(signature, self.refer, rewritten=False)
+        plan = self.compile(signature, self.refer, rewritten=False, now=self._now)
         self._spawn_at_once((), list(joins(plan.ending, body_id)))
 
     def _spawn_at_once(self, jobs: Sequence[NewJob], edges: Sequence[Edge]) -> None:
@@ -144,6 +144,7 @@ class Submitting:
         *,
         rewritten: bool,
         early: Callable[[list[NewJob], list[Edge]], bool] | None = None,
+        now: Callable[[], float] = time.time,
     ) -> Plan:
         """Return the jobs and edges that *signature* makes if it is submitted here and now."""
         job = current.job()
@@ -156,7 +157,7 @@ class Submitting:
                 task=tasks.known,
                 defaults=defaults,
                 new_id=new_id,
-                now=time.time(),
+                now=now,
                 payload_limit=PAYLOAD_LIMIT,
                 parent_id=job.id,
                 root_id=job.root_id,
@@ -168,6 +169,10 @@ class Submitting:
                 early=early,
             ),
         )
+
+    def _now(self) -> float:
+        """Return the ledger's time; where a job submits, that of its worker, which has none."""
+        return self._app.store.now() if current.job().channel is None else time.time()
 
     def refer(self, value: Any) -> str | Known | None:
         """Return the id of the job whose result *value* means as an argument, or None.

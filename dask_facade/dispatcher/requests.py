@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
+from dask_facade.dispatcher.pruning import Pruning
 from dask_facade.dispatcher.reader import LedgerReader
 from dask_facade.dispatcher.stamped import RevokedStamps
 from dask_facade.dispatcher.switchboard import Switchboard
@@ -22,6 +23,7 @@ from dask_facade.jobs import (
     END,
     FORGET,
     PAUSE,
+    PRUNE,
     REOPEN,
     RESUME,
     REVOKE,
@@ -77,6 +79,7 @@ class Requests:
         writer: LedgerWriter,
         reader: LedgerReader,
         switchboard: Switchboard,
+        pruning: Pruning,
         forgotten: Callable[[Collection[str], Mapping[str, str]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -86,6 +89,7 @@ class Requests:
         self._forgets: dict[int, _Forget] = {}
         self._forgotten = forgotten
         self._looking = asyncio.Lock()
+        self._pruning = pruning
         self._reader = reader
         self._revokes: dict[int, _Revoke] = {}
         self._stamps = RevokedStamps(clock, PATIENCE)
@@ -96,6 +100,7 @@ class Requests:
             END: self._end,
             FORGET: self._forget,
             PAUSE: partial(self._pause, paused=True),
+            PRUNE: self._prune,
             REOPEN: self._reopen,
             RESUME: partial(self._pause, paused=False),
             REVOKE: self._revoke,
@@ -119,7 +124,7 @@ class Requests:
         writer = self._writer
         while True:
             known = self._revokes.keys() | self._forgets.keys() | self._aborts.keys()
-            known |= self._stamps.numbers
+            known |= self._stamps.numbers | set(self._pruning.numbers)
             limit = len(known) + ROWS
             asked = await writer.run(partial(writer.desk.requests, writer.epoch, limit))
             new = [each for each in asked if each.number not in known]
@@ -291,6 +296,9 @@ class Requests:
                 over.append(number)
         if over:
             await self._drop(over)
+
+    async def _prune(self, requests: Sequence[Asked]) -> None:
+        self._pruning.add(requests)
 
     async def _pause(self, requests: Sequence[Asked], *, paused: bool) -> None:
         """Pause queues, or let them go on."""

@@ -136,7 +136,8 @@ class Dispatcher:
             witness=options.witness,
         )
         releasing = Releasing()
-        requests = Requests(writer, reader, switchboard, releasing.add)
+        pruning = Pruning(writer, releasing.add, options.result_expires)
+        requests = Requests(writer, reader, switchboard, pruning, releasing.add)
         Questions(writer, reader, switchboard, requests)
         async with AsyncExitStack() as ending:
             ending.push_async_callback(self._resign, writer)
@@ -204,8 +205,7 @@ class Dispatcher:
             self._start(sweep.keep())
             if beat is not None:
                 self._start(beat.keep())
-            if options.result_expires:
-                self._start(Pruning(writer, releasing.add, options.result_expires).keep())
+            self._start(pruning.keep())
             ready(scheduler)
             await self._stop.wait()
             if self._failure is None:

@@ -138,6 +138,7 @@ class Switchboard:
         self._lease = lease
         self._lease_seconds = lease_seconds
         self._lines: dict[str, AcceptedLine] = {}
+        self._now = writer.desk.now  # whatever this machine's wall clock says
         self._locals: dict[str, Callable[[Message], None]] = {}
         self._loop = asyncio.get_running_loop()
         self._reader = reader
@@ -165,7 +166,7 @@ class Switchboard:
             case Wrote(_, written):
                 if reasons := revocations.untold(written.outcomes):
                     self._start(revocations.tell(self._reader, reasons))
-        for instruction in self._broker.step(event, Instant(time.monotonic(), time.time())):
+        for instruction in self._broker.step(event, Instant(time.monotonic(), self._now())):
             match instruction:
                 case Send(peer, Ack(calls)) if peer in self._lines:
                     self._hold_ack(peer, calls)
@@ -215,7 +216,7 @@ class Switchboard:
 
     def held_by(self, runner: str) -> list[tuple[Call, float | None]]:
         """Return the calls that a runner has, and when each began: in seconds since the epoch."""
-        ago = time.time() - time.monotonic()
+        ago = self._now() - time.monotonic()
         held = self._broker.held_by(runner)
         return [(call, None if begun is None else begun + ago) for call, begun in held]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dask_facade.exceptions import LedgerRefused
@@ -19,10 +19,9 @@ from dask_facade.states import FAILURE, PROPAGATE_STATES, READY_STATES, SUCCESS
 class Consequences:
     """What follows, written in the transaction that *session* is in, and told by it."""
 
-    def __init__(self, session: Session, clock: Callable[[], float]) -> None:
+    def __init__(self, session: Session) -> None:
         self.failed: list[Outcome] = []
         self.ready: list[Call] = []
-        self._clock = clock
         self._said = session.statements
         self._session = session
 
@@ -127,7 +126,7 @@ class Consequences:
     def _fail(self, reasons: Mapping[str, Outcome]) -> None:
         """Let the waiting jobs of *reasons* fail, then those that wait for them, and so on."""
         while reasons:
-            now = self._clock()
+            now = self._session.now()
             rows = {row[ID]: row for row in self._waiting(list(reasons))}
             wave = [
                 failure_of(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from dask_facade.elsewhere import scheduler_at
@@ -29,8 +28,7 @@ _NOTHING = Written((), (), (), (), ())
 class SqlDesk:
     """The ledger as the leading dispatcher has it, through *session*."""
 
-    def __init__(self, session: Session, *, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    def __init__(self, session: Session) -> None:
         self._said = session.statements
         self._session = session
 
@@ -63,6 +61,7 @@ class SqlDesk:
                 taken = session.change(
                     self._said.next_lease, *mine, seen.epoch, seen.beat, seen.holder
                 )
+            session.look_at_clock()
             return lease_of(session.rows(self._said.lease)) if taken else None
 
     def beat(self, epoch: int) -> None:
@@ -81,6 +80,11 @@ class SqlDesk:
         with self._session.transaction(None):
             if not self._session.change(statement, *parameters, self._session.at(0), epoch):
                 raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
+            self._session.look_at_clock()
+
+    def now(self) -> float:
+        """Return the database's time in seconds since the epoch, as of the last beat."""
+        return self._session.now()
 
     def write(self, epoch: int, batch: Batch) -> Written:
         """Write *batch*, each part guarded, and what follows from it."""
@@ -90,7 +94,7 @@ class SqlDesk:
         written = session.write_alone(epoch, batch)
         if written is not None:
             return written
-        follows = Consequences(session, self._clock)
+        follows = Consequences(session)
         with session.transaction(epoch):
             outcomes = session.end(batch.outcomes) if batch.outcomes else []
             if outcomes:
@@ -116,7 +120,7 @@ class SqlDesk:
         due = (session.at(horizon), session.among(list(without)))
         if not self._found(epoch, self._said.peek, *new, *due):
             return _NOTHING
-        follows = Consequences(session, self._clock)
+        follows = Consequences(session)
         with session.transaction(epoch):
             rows = session.rows(self._said.new, *new, limit)
             rows += session.rows(self._said.due, *due, limit)
@@ -201,11 +205,11 @@ class SqlDesk:
     def end(self, epoch: int, endings: Sequence[Ending]) -> Written:
         """End jobs that have not ended, whoever has them; return what moved."""
         session = self._session
-        follows = Consequences(session, self._clock)
+        follows = Consequences(session)
         with session.transaction(epoch):
             known = self._read_known([each.id for each in endings])
             claimed = dict(session.claim(claims_to_end(endings, known)))
-            now = self._clock()
+            now = session.now()
             outcomes = [
                 ending_of(each, row.attempt, claimed.get(each.id, row.hand), now)
                 for each in endings
@@ -223,11 +227,11 @@ class SqlDesk:
         What others recorded as not ended stays: it is theirs to end.
         """
         session = self._session
-        follows = Consequences(session, self._clock)
+        follows = Consequences(session)
         wanted = session.among(list(dict.fromkeys(ids)))
         with session.transaction(epoch):
             known = {row[0] for row in session.rows(self._said.known, wanted)}
-            now = self._clock()
+            now = session.now()
             waiting = {row[ID]: row for row in session.rows(self._said.revocable, wanted)}
             outcomes = session.end(
                 [

@@ -38,6 +38,10 @@ class MemoryStore:
             tables.insert(jobs, edges, created)
         after(created)
 
+    def now(self) -> float:
+        """Return the time of its clock."""
+        return self._clock()
+
     def record(self, job: Job) -> bool:
         """Insert a job that nobody will run, as it is; tell whether it was written."""
         tables = self._tables

@@ -72,6 +72,10 @@ class MemoryDesk:
             lease = self._led(epoch)
             self._tables.lease = replace(lease, beat=lease.beat + 1)
 
+    def now(self) -> float:
+        """Return the time of the store's clock."""
+        return self._clock()
+
     def announce(self, epoch: int, scheduler: str) -> None:
         """Write the address of the Dask scheduler into the lease."""
         with self._tables.lock:

@@ -25,6 +25,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dask_facade.exceptions import ImproperlyConfigured, LedgerNotReady
 from dask_facade.jobs import Job
+from dask_facade.ledger.clock import SERVER_TIME, ServerClock
 from dask_facade.ledger.connections import (
     close_second,
     connect_postgres,
@@ -73,6 +74,7 @@ class OrmStore:
 
     def __init__(self, alias: str = "default") -> None:
         self.alias = alias
+        self._clock = ServerClock()
 
     def submit(
         self, jobs: Sequence[NewJob], edges: Sequence[Edge], after: Callable[[float], None]
@@ -91,12 +93,22 @@ class OrmStore:
         connection = self._connection()
         with self._telling():
             created = WRITERS[connection.vendor](connection, jobs, edges)
+        self._clock.hear(created)
         if connection.in_atomic_block:
             told = _Submission(jobs, partial(after, created))
             transaction.on_commit(told, using=self.alias)
         elif connection.get_autocommit():
             after(created)
         # Who commits by hand tells nobody when: the dispatcher finds the rows by itself.
+
+    def now(self) -> float:
+        """Return the server's time; on SQLite, which has none, this machine's."""
+        if self._connection().vendor == "sqlite":
+            return time.time()
+        if self._clock.is_stale:
+            ((seconds,),) = self._rows(SERVER_TIME)
+            self._clock.hear(seconds)
+        return self._clock.now()
 
     def record(self, job: Job) -> bool:
         """Insert a job that nobody will run, as it is; tell whether it was written."""

@@ -18,6 +18,7 @@ from dask_facade.exceptions import (
     LedgerUnavailable,
 )
 from dask_facade.jobs import Batch, Claim, Release, Written
+from dask_facade.ledger.clock import SERVER_TIME, ServerClock
 from dask_facade.ledger.ends import GOES_ON
 from dask_facade.ledger.sql import (
     EDGE,
@@ -251,6 +252,7 @@ class PostgresSession:
         driver: ModuleType,
         not_ready: str,
     ) -> None:
+        self._clock = ServerClock()
         self._connect = connect
         self._connection: psycopg.Connection[Any] | None = None
         self._cursor: psycopg.Cursor[Any]
@@ -332,6 +334,15 @@ class PostgresSession:
     def among(self, values: Collection[str] | Collection[int]) -> object:
         """Return the parameter that the statements compare with "one of"."""
         return list(values)
+
+    def now(self) -> float:
+        """Return the server's time in seconds since the epoch, as it was last asked."""
+        return self._clock.now()
+
+    def look_at_clock(self) -> None:
+        """Ask the server for its time."""
+        ((seconds,),) = self.rows(SERVER_TIME)
+        self._clock.hear(seconds)
 
     def at(self, seconds: float) -> object:
         """Return the parameter for the time that is *seconds* from now by the server's clock."""

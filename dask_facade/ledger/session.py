@@ -45,6 +45,12 @@ class Session(Protocol):
     def among(self, values: Collection[str] | Collection[int]) -> object:
         """Return the parameter that `statements` compares with "one of"."""
 
+    def now(self) -> float:
+        """Return the database's time in seconds since the epoch, as far as is known here."""
+
+    def look_at_clock(self) -> None:
+        """Ask the database for its time."""
+
     def at(self, seconds: float) -> object:
         """Return the parameter for the time that is *seconds* from now."""
 

@@ -151,6 +151,13 @@ class SqliteSession:
         """Return the parameter that the statements compare with "one of"."""
         return dumps(list(values))
 
+    def now(self) -> float:
+        """Return the time of this machine, which is that of the file, too."""
+        return time.time()
+
+    def look_at_clock(self) -> None:
+        """Do nothing: there is no other clock."""
+
     def at(self, seconds: float) -> object:
         """Return the time that is *seconds* from now, as it is stored."""
         return stored(time.time() + seconds, self._zone)

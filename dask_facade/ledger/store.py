@@ -56,6 +56,9 @@ class JobStore(Protocol):
         ended, is changed; but where others depend on it, the leader has to end it (`Desk.end`).
         """
 
+    def now(self) -> float:
+        """Return the ledger's time in seconds since the epoch."""
+
     def on_commit(self, after: Callable[[], None]) -> None:
         """Call *after* when the caller's open transaction commits; at once where none is open."""
 
@@ -141,6 +144,9 @@ class Desk(Protocol):
 
     def beat(self, epoch: int) -> None:
         """Say that the leader lives."""
+
+    def now(self) -> float:
+        """Return the ledger's time in seconds since the epoch, as of the last beat; at once."""
 
     def announce(self, epoch: int, scheduler: str) -> None:
         """Write the address of the Dask scheduler into the lease."""

@@ -12,7 +12,7 @@ from dask_facade.exceptions import TaskRevokedError
 from dask_facade.jobs import PAUSE, REVOKE
 from dask_facade.states import PENDING
 from tests.cluster import tasks
-from tests.cluster.processes import DispatcherProcess, wait_for
+from tests.cluster.processes import DispatcherProcess, python, wait_for
 
 LATE = 0.5  # seconds that a call may be late on a loaded machine; on a quiet one it is a tenth
 
@@ -106,3 +106,20 @@ def test_a_paused_queue_waits_until_it_goes_on(app: DaskFacade) -> None:
 
     assert between == PENDING
     assert result.get(timeout=20) == 4
+
+
+def test_what_ended_is_deleted_when_somebody_asks_for_it(
+    app: DaskFacade, dispatcher: DispatcherProcess, environment: dict[str, str]
+) -> None:
+    results = [tasks.add.delay(number, 1) for number in range(30)]
+    assert [result.get(timeout=20) for result in results] == list(range(1, 31))
+
+    done = python(
+        "from django.core.management import call_command;"
+        "call_command('dask_prune', '--older-than', '0s')",
+        **environment,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) >= 30
+    assert app.store.fetch([result.id for result in results]) == {}

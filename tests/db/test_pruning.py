@@ -119,7 +119,7 @@ def test_who_keeps_futures_is_told(ledger, monkeypatch):
     async def pruned() -> int:
         writer = LedgerWriter(ledger.desk, ledger.epoch)
         try:
-            return await Pruning(writer, lambda *ids: told.append(ids), 60.0).prune()
+            return await Pruning(writer, lambda *ids: told.append(ids), 60.0).prune(60.0)
         finally:
             writer.close()
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
+from dask_facade.dispatcher.pruning import Pruning
 from dask_facade.dispatcher.questions import Questions
 from dask_facade.dispatcher.reader import LedgerReader
 from dask_facade.dispatcher.requests import Requests
@@ -94,11 +95,13 @@ class House:
             hurry=hurry.set,
             fail=self.failures.append,
         )
+
+        def forget(ids: Collection[str], kept: Mapping[str, str]) -> None:
+            self.forgotten.put((ids, kept))
+
+        pruning = Pruning(self.writer, forget, 0.0)
         self.asked = requests = Requests(
-            self.writer,
-            self._reader,
-            self.switchboard,
-            lambda ids, kept: self.forgotten.put((ids, kept)),
+            self.writer, self._reader, self.switchboard, pruning, forget
         )
         Questions(self.writer, self._reader, self.switchboard, requests)
         await requests.begin()
@@ -112,7 +115,7 @@ class House:
         sweep = Sweep(
             self.writer, self.switchboard, requests, hurry, grace=grace, horizon=rules.horizon
         )
-        self._sweeping = self._loop.create_task(sweep.keep())
+        self._keeping = [self._loop.create_task(each.keep()) for each in (sweep, pruning)]
 
     def close(self) -> None:
         """End it, and with it all lines."""
@@ -126,8 +129,9 @@ class House:
             assert self.failures == []
 
     async def _close(self) -> None:
-        self._sweeping.cancel()
-        await asyncio.gather(self._sweeping, return_exceptions=True)
+        for task in self._keeping:
+            task.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
         self.switchboard.close()
         self._server.close()
         await asyncio.sleep(0)

@@ -20,7 +20,7 @@ def plan_of(made: Any, *known: Task, **options: Any) -> Plan:
         "task": {task.name: task for task in known}.get,
         "defaults": Defaults(),
         "new_id": lambda: f"id-{next(numbers)}",
-        "now": NOW,
+        "now": lambda: NOW,
         "payload_limit": 10_000,
     }
     return compile_plan(made, Submitter(**{**unsaid, **options}))

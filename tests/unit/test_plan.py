@@ -38,7 +38,7 @@ A, B, C, D, E = (call(name) for name in "abcde")
 @pytest.fixture
 def compiled():
     """Compile with ids id-1, id-2 ... and *known* tasks; other options are those of a Submitter."""
-    return partial(plan_of, now=NOW.timestamp())
+    return partial(plan_of, now=NOW.timestamp)
 
 
 def drawn(plan):
@@ -177,7 +177,7 @@ SIGNATURES = st.recursive(
 
 
 def compile_with(new_id, made):
-    return plan_of(made, new_id=new_id, now=NOW.timestamp())
+    return plan_of(made, new_id=new_id, now=NOW.timestamp)
 
 
 def numbered():

@@ -13,6 +13,7 @@ from dask_facade.exceptions import LedgerRefused, LedgerUnavailable
 from dask_facade.jobs import (
     FORGET,
     PAUSE,
+    PRUNE,
     REOPEN,
     RESUME,
     REVOKE,
@@ -329,6 +330,36 @@ def test_a_job_that_does_not_end_is_not_to_be_forgotten_for_ever(
     is_done(house)
 
     assert "job a is not forgotten" in caplog.text
+
+
+# Prune
+
+
+def test_what_ended_long_ago_is_deleted_when_that_is_asked_for(house: House) -> None:
+    client, runner = house.client(), house.runner()
+    client.offers(house.submit(job("a"), job("open")))
+    runner.ends(runner.is_handed(), SUCCESS)
+    house.wait_for_state("a", SUCCESS)
+
+    house.store.request(PRUNE, [""], {"older": 3_600})
+    is_done(house)
+    before = set(house.store.fetch(["a", "open"]))
+    house.store.request(PRUNE, [""], {"older": 0})
+    is_done(house)
+
+    assert before == {"a", "open"}
+    assert set(house.store.fetch(["a", "open"])) == {"open"}
+    assert [set(ids) for ids, _ in [house.forgotten.get(timeout=10)]] == [{"a"}]
+
+
+@pytest.mark.parametrize("older", [None, "a day", -1, float("inf"), True])
+def test_a_time_that_is_none_deletes_nothing(house: House, older: Any) -> None:
+    house.submit(job("a"))
+
+    house.store.request(PRUNE, [""], {"older": older})
+    is_done(house)
+
+    assert house.store.fetch(["a"])
 
 
 def test_the_cluster_is_told_of_a_job_whose_row_an_earlier_leader_deleted(house: House) -> None:
