@@ -26,8 +26,7 @@ VIEW = "dask_facade.view_daskjob"
 CHANGE = "dask_facade.change_daskjob"
 OF_STANDING = ("status", "status_message", "start_time", "completion_time", "run_time")
 OF_WORDS = ("name", "description", "label", "owner", "key")
-OF_ROW = ("id", "name", "description", "label", "owner", "creation_time", "execute_time", "key",
-          "scheduler", "forget")  # fmt: skip
+OF_ROW = ("id", *OF_WORDS, "creation_time", "execute_time", "scheduler", "forget")
 NULLABLE = ("execute_time", "scheduler")
 PROPERTIES = "extended_properties"
 DEFAULT_COLUMNS = ("id", "name", "status", "status_message", "creation_time", "run_time")

@@ -8,7 +8,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from dask_facade.messages import Shape
-from dask_facade.named.models import DaskJob, DaskScheduler, JobShare
+from dask_facade.named.models import DaskJob
+from dask_facade.named.schedulers import DaskScheduler
+from dask_facade.named.shares import JobShare
 from dask_facade.states import ALL_STATES, IN_FLIGHT_STATES, PENDING, WAITING_STATES
 
 __all__ = [

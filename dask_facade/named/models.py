@@ -1,4 +1,4 @@
-"""The tables of named jobs and of schedulers. `dask_facade.models` has their names, too."""
+"""The table of named jobs. `dask_facade.models` has its names, too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from django.utils import timezone
 
 from dask_facade import current
 from dask_facade.builtin import function_at
-from dask_facade.conf import get_settings
 from dask_facade.named import (
     clusters,
     executing,
@@ -23,50 +22,11 @@ from dask_facade.named import (
     statuses,
     steering,
 )
-from dask_facade.named.shares import JobGroups, JobShare
+from dask_facade.named.schedulers import DaskScheduler
+from dask_facade.named.shares import JobGroups
 from dask_facade.named.standing import Own, Standing
 from dask_facade.named.work import path_of
 from dask_facade.options import owner_of
-
-__all__ = ["DaskJob", "DaskJobs", "DaskScheduler", "JobShare"]
-
-
-class DaskScheduler(models.Model):
-    """A Dask scheduler by name."""
-
-    name = models.CharField(max_length=255, unique=True)
-    host = models.CharField(
-        max_length=255,
-        blank=True,
-        default="",
-        help_text="Its address, as in tcp://127.0.0.1:8786. Empty: the one that jobs run on.",
-    )
-    timeout = models.FloatField(default=0, help_text="Seconds to connect. 0: three.")
-    heartbeat_interval = models.IntegerField(default=0, help_text="Milliseconds. 0: Dask's own.")
-    dashboard = models.CharField(max_length=255, blank=True, default="", help_text="Its address.")
-
-    class Meta:
-        app_label = "dask_facade"
-        verbose_name = "Dask scheduler"
-        verbose_name_plural = "Dask schedulers"
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def client(self) -> Any:
-        """This process's Dask client of it, which is nobody's default.
-
-        Raises DaskJobException where no scheduler answers within the timeout.
-        """
-        return clusters.client_at(
-            current.app().store,
-            self.name,
-            self.host,
-            self.timeout,
-            self.heartbeat_interval,
-            insecure=get_settings().ALLOW_INSECURE_CLUSTER,
-        )
 
 
 class DaskJobs(models.QuerySet["DaskJob"]):

@@ -98,22 +98,21 @@ def _steps(
 ) -> Iterator[dict[str, Any]]:
     steers = may_steer(request.user, row.job)
     for name, action in table.all_actions.items():
+        changes = action.callback is not None
+        if changes and not steers:
+            continue
         enabled = action.is_enabled(row.job, row.standing.kind)
         link = ""
-        if action.callback is None and enabled:
+        if enabled and not changes:
             link = action.address(row.job)
             if name in PAGES:
                 here = urlencode({"next": request.get_full_path()})
                 link = f"{address_of(routes.page, table.name, row.job.pk, name)}?{here}"
-        elif action.callback is not None and not steers:
-            continue
         yield {
             "label": action.label,
             "enabled": enabled,
             "link": link,
-            "address": ""
-            if action.callback is None
-            else address_of(routes.act, table.name, row.job.pk, name),
+            "address": address_of(routes.act, table.name, row.job.pk, name) if changes else "",
         }
 
 

@@ -411,6 +411,26 @@ def test_a_graph_is_tried_again(job: DaskJob, tmp_path: Path) -> None:
     assert (tmp_path / "runs").read_text() == 3 * "ran\n"
 
 
+def test_what_was_stopped_before_it_was_executed_runs_when_it_is_submitted_again(
+    job: DaskJob,
+) -> None:
+    job.prepare([dask.delayed(functions.inc)(1), dask.delayed(functions.inc)(2)])
+    job.stop()
+    assert job.status == "Aborted"
+
+    job.resubmit()
+
+    assert (ended(job).status, job.result, job.leaves.count()) == ("Complete", [2, 3], 2)
+
+
+def test_what_was_never_given_a_graph_cannot_run_again(job: DaskJob) -> None:
+    job.stop()
+
+    for again in (job.resubmit, job.retry):
+        with pytest.raises(DaskJobException, match="never executed"):
+            again()
+
+
 def test_a_future_is_tried_again(job: DaskJob, client: Client, tmp_path: Path) -> None:
     job.execute(client.submit(functions.fail_once, str(tmp_path / "runs"), pure=False))
     assert ended(job).status == "Error"
@@ -553,19 +573,26 @@ def _found(job: DaskJob) -> DaskJob:
     return found
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_of_several_who_do_the_same_at_once_one_does(
-    job: DaskJob, tmp_path: Path, count: int
-) -> None:
+def test_of_several_who_do_the_same_at_once_one_does(job: DaskJob, tmp_path: Path) -> None:
     graph = dask.delayed(functions.note)(str(tmp_path / "runs"))
-    steps = [lambda found: found.execute(graph), DaskJob.resubmit]
 
-    for done in steps[:count]:
+    for done in (lambda found: found.execute(graph), DaskJob.resubmit):
         refused = _at_once(done, job)
         job.update_status()
         assert (ended(job).status, len(refused)) == ("Complete", 2)
 
-    assert (tmp_path / "runs").read_text() == count * "ran\n"
+    assert (tmp_path / "runs").read_text() == 2 * "ran\n"
+
+
+def test_of_several_who_resume_a_job_at_once_one_does(job: DaskJob, tmp_path: Path) -> None:
+    job.pause()
+    job.execute(dask.delayed(functions.note)(str(tmp_path / "runs")))
+
+    refused = _at_once(DaskJob.resume, job)
+
+    job.update_status()
+    assert (ended(job).status, len(refused)) == ("Complete", 2)
+    assert (tmp_path / "runs").read_text() == "ran\n"
 
 
 def _at_once(done: Callable[[DaskJob], object], job: DaskJob) -> list[str]:

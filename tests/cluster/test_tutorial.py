@@ -15,14 +15,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
-from django.test import Client, override_settings
+from django.test import Client
 
 from dask_facade import DaskFacade, job_manager, schedulers
 from dask_facade.cluster.connection import close_all
 from dask_facade.named.statuses import TERMINAL
 from tests.cluster.documents import text_of
+from tests.cluster.portal import DEMO, portal
 from tests.cluster.processes import ROOT, DispatcherProcess, wait_for
 
 pytestmark = pytest.mark.parametrize("alias", ["default"], indirect=True, scope="module")
@@ -197,29 +197,15 @@ def test_the_start_page_of_the_second_document_has_its_buttons() -> None:
 # The demo
 
 
-class ToCluster:
-    """Reads and writes all models where the cluster's jobs are."""
-
-    def db_for_read(self, model: Any, **hints: Any) -> str:
-        return "cluster_default"
-
-    db_for_write = db_for_read
-
-
 @pytest.fixture
 def browser() -> Client:
     return Client()
 
 
 @pytest.fixture
-def visitor(browser: Client) -> Iterator[User]:
+def visitor(app: DaskFacade, browser: Client) -> Iterator[User]:
     """Who is logged in, on a site with one database."""
-    installed = [*settings.INSTALLED_APPS, "django.contrib.humanize", "codebase", "tutorial"]
-    with override_settings(
-        INSTALLED_APPS=installed,
-        ROOT_URLCONF="tests.demo.tutorial_urls",
-        DATABASE_ROUTERS=[ToCluster()],
-    ):
+    with portal(app, *DEMO):
         user = User.objects.create_user("visitor")
         browser.force_login(user)
         yield user
@@ -236,7 +222,7 @@ def test_the_demos_buttons_start_jobs_that_its_table_shows(browser: Client, visi
     assert page.count('<span class="dask-state dask-state-success">Complete</span>') == 6
     assert "3 Complete" in page
     job = job_manager.list_jobs(user=visitor).last()
-    assert "<pre>7</pre>" in browser.get(f"/jobs/jobs/{job.pk}/results/page/").text
+    assert ">7</pre>" in browser.get(f"/jobs/jobs/{job.pk}/results/page/").text
 
 
 def test_actions_of_the_table_work_on_the_cluster(browser: Client, visitor: User) -> None:
