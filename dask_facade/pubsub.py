@@ -112,6 +112,9 @@ class Sub:
             if self.buffer:
                 message.set_result(self.buffer.popleft())
             else:
+                given_up = [each for each in self._waiting if each.cancelled()]
+                for each in given_up:
+                    self._waiting.remove(each)
                 self._waiting.append(message)
         return message
 
@@ -140,7 +143,7 @@ class _Topic:
             case (str(kind), str(greeting)) if kind == GREETING:
                 if (subscriber := self.joining.get(greeting)) is not None:
                     self.subscribers.add(subscriber)
-                    del self.joining[greeting]
+                    self.joining.pop(greeting, None)
             case message:
                 for subscriber in list(self.subscribers):
                     subscriber._put(message)
@@ -157,14 +160,28 @@ def _subscribe(subscriber: Sub, client: Client) -> None:
         topics = _topics.setdefault(client, {})
         topic = topics.get(name)
         if topic is None:
-            topic = topics[name] = _Topic()
-            client.subscribe_topic(name, topic)
+            topic = _Topic()
+            with reaching(client):
+                client.subscribe_topic(name, topic)
+            topics[name] = topic
         greeting = new_id()
         topic.joining[greeting] = subscriber
+    try:
+        _greet(client, name, topic, greeting)
+    except BaseException:
+        with _lock:
+            topic.joining.pop(greeting, None)
+            topic.subscribers.discard(subscriber)
+        _unsubscribe(name, weakref.ref(client))
+        raise
+
+
+def _greet(client: Client, name: str, topic: _Topic, greeting: str) -> None:
+    """Publish *greeting* until it is heard; raise ClusterUnavailable where it never is."""
     deadline = time.monotonic() + HEARD_WITHIN
     while greeting in topic.joining:
         _log(client, name, (GREETING, greeting))
-        if time.monotonic() > deadline and topic.joining.pop(greeting, None) is not None:
+        if time.monotonic() > deadline:
             raise ClusterUnavailable("", f"the scheduler tells nothing of the topic {name!r}")
         time.sleep(ASK_EVERY)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import ipaddress
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -17,10 +19,12 @@ from dask_facade.exceptions import ClusterUnavailable, ImproperlyConfigured
 
 CONNECT_TIMEOUT = 3.0  # seconds; Dask's own would block a request for 30
 CLOSE_TIMEOUT = 2.0  # seconds
+GRACE = 0.5  # seconds beyond a timeout, in which Dask itself may say why it failed
 
+_attempts: dict[str, Future[Client]] = {}  # to connect, which go on; by the scheduler's address
 _clients: dict[str, Client] = {}  # by the scheduler's address
 _inherited: list[Client] = []  # the parent's, in a forked process: not to be closed here
-_lock = threading.Lock()
+_lock = threading.Lock()  # of these; who has it waits for nobody
 
 
 async def connect(address: str, timeout: float) -> Client:
@@ -28,12 +32,16 @@ async def connect(address: str, timeout: float) -> Client:
 
     Raises ClusterUnavailable if none answers within *timeout* seconds.
     """
+    client = Client(address, asynchronous=True, timeout=timeout, set_as_default=False)
     try:
-        client: Client = await Client(
-            address, asynchronous=True, timeout=timeout, set_as_default=False
-        )
+        # Dask itself waits for ever for one that takes the connection and says nothing.
+        await asyncio.wait_for(client, timeout + GRACE)
     except (OSError, ValueError) as error:
-        raise ClusterUnavailable(address, str(error)) from error
+        await client.close(timeout=CLOSE_TIMEOUT)
+        raise ClusterUnavailable(address, str(error) or f"not within {timeout} s") from error
+    except asyncio.CancelledError:
+        await client.close(timeout=CLOSE_TIMEOUT)
+        raise
     return client
 
 
@@ -42,24 +50,68 @@ def client_of(
 ) -> Client:
     """Return this process's client of the scheduler at *address*; it is never made the default.
 
-    It is made at the first call, and anew where Dask has closed it or is trying to reconnect.
-    *heartbeat* is in milliseconds. Raises ClusterUnavailable if no scheduler answers within
-    *timeout* seconds.
+    It is made at the first call, and anew where Dask has closed it or is trying to reconnect; who
+    asks for it meanwhile waits for the same attempt, and nobody else does. *heartbeat* is in
+    milliseconds. Raises ClusterUnavailable if no scheduler answers within *timeout* seconds.
     """
     with _lock:
         client = _clients.get(address)
         if client is not None and client.status == "running":
             return client
-        for other in [each for each, known in _clients.items() if known.status != "running"]:
-            _close(_clients.pop(other))
-        try:
-            client = Client(
-                address, timeout=timeout, heartbeat_interval=heartbeat, set_as_default=False
-            )
-        except (OSError, ValueError) as error:
-            raise ClusterUnavailable(address, str(error)) from error
-        _clients[address] = client
-        return client
+        attempt = _attempts.get(address)
+        if attempt is None:
+            attempt = _attempts[address] = Future()
+            # In a thread: Dask waits for ever for a scheduler that is there and says nothing.
+            threading.Thread(
+                target=_connect,
+                args=(attempt, address, timeout, heartbeat),
+                name="dask-facade-connecting",
+                daemon=True,
+            ).start()
+    try:
+        return attempt.result(timeout + GRACE)
+    except (OSError, ValueError) as error:
+        raise ClusterUnavailable(address, str(error) or f"not within {timeout} s") from error
+
+
+def _connect(attempt: Future[Client], address: str, timeout: float, heartbeat: int | None) -> None:
+    """Make the client of *address*, and let *attempt* tell how that went."""
+    try:
+        _close_ended(address)
+        client = Client(
+            address, timeout=timeout, heartbeat_interval=heartbeat, set_as_default=False
+        )
+    except (ImportError, OSError, ValueError) as error:
+        _end(attempt, address)
+        attempt.set_exception(error)
+    except BaseException as error:
+        _end(attempt, address)
+        attempt.set_exception(error)
+        raise
+    else:
+        _end(attempt, address, client)
+        attempt.set_result(client)
+
+
+def _end(attempt: Future[Client], address: str, client: Client | None = None) -> None:
+    """Let others begin anew, or have *client*."""
+    with _lock:
+        if _attempts.get(address) is attempt:
+            del _attempts[address]
+        if client is not None:
+            _clients[address] = client
+
+
+def _close_ended(address: str) -> None:
+    """Let go of clients that are of no use any more: that of *address*, and those that closed."""
+    with _lock:
+        ended = [
+            _clients.pop(each)
+            for each, client in list(_clients.items())
+            if each == address or client.status == "closed"
+        ]
+    for client in ended:
+        _close(client)
 
 
 def serve_as_default(client: Client) -> None:
@@ -109,6 +161,7 @@ def _start_anew() -> None:
     """Forget the clients of the parent of this forked process: their threads stayed there."""
     global _lock
     _lock = threading.Lock()
+    _attempts.clear()
     for client in _clients.values():
         client.status = "closed"  # or its end would wait for a thread that is not here
     _inherited.extend(_clients.values())

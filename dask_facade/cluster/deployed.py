@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import logging
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
@@ -16,7 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dask_facade.cluster.connection import require_loopback
-from dask_facade.cluster.own import OwnCluster, parent_gone, take_output, tell_parent
+from dask_facade.cluster.own import (
+    LOG_LEVEL,
+    OwnCluster,
+    parent_gone,
+    take_output,
+    tell_parent,
+)
 from dask_facade.exceptions import EncodeError, ImproperlyConfigured
 from dask_facade.serialization import dumps, loads
 
@@ -58,7 +65,8 @@ class DeployedCluster(OwnCluster):
         *,
         insecure: bool = False,
     ) -> None:
-        super().__init__(environment)
+        # From what Dask logs elsewhere, an SSHCluster learns the addresses there.
+        super().__init__({LOG_LEVEL: "info", **(environment or {})})
         self.name = deployment.kind
         self._deployment = deployment
         self._insecure = insecure
@@ -103,6 +111,7 @@ async def _started(cluster: Any, deployment: Deployment) -> None:
 def main() -> None:
     """Run the cluster that standard input tells of, until that ends."""
     pipe = take_output()
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as told:  # one line of it
         kind, kwargs, adapt = loads(b64decode(told.readline()))
     asyncio.run(_serve(pipe, Deployment(kind, kwargs, adapt)))

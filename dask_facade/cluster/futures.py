@@ -20,6 +20,7 @@ GRAPH = "dask-facade-graph"  # the last task of a graph that was computed for it
 KEPT = "dask-facade-kept"  # a result that was put on its worker; with the hand of its call
 REBUILT = "dask-facade-rebuilt"  # a result that was made again from the ledger
 FOLLOWING = "dask-facade-follow"  # ends when its job does
+HAND = "hand-"  # begins the name of a dataset of one hand
 GROUP = "dask-facade-group"  # fills a group's queue
 DESCRIBED = "dask-facade-describe"  # what a graph's result is
 
@@ -38,6 +39,11 @@ _GONE = frozenset({"cancelled", "lost"})
 def variable_name(job_id: str) -> str:
     """Return the name of the Variable that names a job's future."""
     return f"job:{job_id}"
+
+
+def hand_name(job_id: str, hand: int) -> str:
+    """Return the name of the dataset of what one hand of a job returned."""
+    return f"{HAND}{hand}:{variable_name(job_id)}"
 
 
 def said_name(job_id: str) -> str:
@@ -141,8 +147,13 @@ async def forget(client: Client, ids: Collection[str], kept: Collection[str] = (
 
 
 async def _unpublish(client: Client, ids: Collection[str]) -> None:
-    """Remove the datasets of jobs, as far as there are any."""
-    names = {variable_name(id) for id in ids}.intersection(await rpc(client).publish_list())
+    """Remove the datasets of jobs, and of their hands, as far as there are any."""
+    wanted = {variable_name(id) for id in ids}
+    names = {
+        each
+        for each in map(str, await rpc(client).publish_list())
+        if each in wanted or (each.startswith(HAND) and each.partition(":")[2] in wanted)
+    }
     if names:
         await client.unpublish_dataset(list(names))
     for each in names:  # under which Dask pinned its keys

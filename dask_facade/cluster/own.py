@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 STOP_TIMEOUT = 10.0
 RESTART_PAUSE = 2.0
 WORKER_TTL = "30 s"
+LOG_LEVEL = "DASK_LOGGING__DISTRIBUTED"
+"""The environment variable that says from which level on Dask logs."""
 
 
 class OwnCluster(ABC):
@@ -36,15 +38,18 @@ class OwnCluster(ABC):
         self.address = ""
         self._children: list[asyncio.subprocess.Process] = []
         self._closed = False
+        self._ending = asyncio.Lock()
         self._environment = environment or {}
+        self._starting = asyncio.Lock()
 
     async def start(self) -> None:
-        """Start it; raise ClusterUnavailable if it does not come up."""
-        try:
-            await self._spawn_parts()
-        except (OSError, TimeoutError) as error:
-            await self._end()
-            raise ClusterUnavailable(self.name, str(error)) from error
+        """Start it; raise ClusterUnavailable if it does not come up, or is closed meanwhile."""
+        async with self._starting:
+            try:
+                await self._spawn_parts()
+            except (OSError, TimeoutError) as error:
+                await self._end()
+                raise ClusterUnavailable(self.name, str(error)) from error
 
     @abstractmethod
     async def _spawn_parts(self) -> None:
@@ -85,26 +90,28 @@ class OwnCluster(ABC):
                 end.cancel()
 
     async def close(self) -> None:
-        """End all of it: the workers first."""
+        """End all of it: the workers first. What is just being started ends, too."""
         self._closed = True
         await self._end()
+        async with self._starting:  # it sees that, and what it started ends with it
+            await self._end()
 
     async def _end(self) -> None:
-        for child in reversed(self._children):
-            assert child.stdin is not None
-            child.stdin.close()
-            try:
-                await asyncio.wait_for(child.wait(), self.stop_timeout)
-            except TimeoutError:
-                logger.warning("process %s of the cluster did not end: killed", child.pid)
-                child.kill()
-                await child.wait()
-        self._children.clear()
+        async with self._ending:
+            while self._children:
+                child = self._children[-1]
+                assert child.stdin is not None
+                child.stdin.close()
+                try:
+                    await asyncio.wait_for(child.wait(), self.stop_timeout)
+                except TimeoutError:
+                    logger.warning("process %s of the cluster did not end: killed", child.pid)
+                    child.kill()
+                    await child.wait()
+                self._children.remove(child)
 
     async def _spawn(self, module: str, *arguments: str, timeout: float, said: bytes = b"") -> str:
         """Start a part, tell it what is *said*, and return the line that it answers."""
-        if self._closed:
-            raise OSError("the cluster was closed")
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -116,12 +123,14 @@ class OwnCluster(ABC):
             env={
                 **os.environ,
                 "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": WORKER_TTL,
-                "DASK_LOGGING__DISTRIBUTED": "warning",
+                LOG_LEVEL: "warning",
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
                 **self._environment,
             },
         )
         self._children.append(child)
+        if self._closed:
+            raise OSError("the cluster was closed")
         assert child.stdin is not None
         assert child.stdout is not None
         child.stdin.write(said)

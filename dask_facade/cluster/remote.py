@@ -8,14 +8,22 @@ from ``client.get_dataset``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from dask.base import is_dask_collection
 from distributed import Actor, Client, Future, futures_of, wait
 
 from dask_facade.cluster.connection import reaching
-from dask_facade.cluster.futures import NAME_TIMEOUT, name, named, statuses, variable_name
+from dask_facade.cluster.futures import (
+    HAND,
+    NAME_TIMEOUT,
+    hand_name,
+    name,
+    named,
+    statuses,
+    variable_name,
+)
 from dask_facade.exceptions import ResultLost
 
 RETURNED = "dask-facade-returned"  # a future, which the job's Variable names
@@ -61,8 +69,8 @@ def await_arrival(value: Any) -> None:
 def keep(client: Client, job_id: str, hand: int, value: Any) -> Any:
     """Keep what *value* leads to as the result of a job; return the key that finds it again.
 
-    Collections are computed where they are to stay; what that raises is raised here. For the thread
-    of a Dask task. Raises ClusterUnavailable.
+    Collections are computed where they are to stay; what that raises is raised here. A dataset of a
+    later *hand* of the job stays. For the thread of a Dask task. Raises ClusterUnavailable.
     """
     if isinstance(value, Actor | Future):
         with reaching(client):
@@ -71,10 +79,35 @@ def keep(client: Client, job_id: str, hand: int, value: Any) -> Any:
         return value.key if isinstance(value, Actor) else (RETURNED, job_id, hand)
     kept = _mapped(value, lambda collections: _persisted(client, collections))
     with reaching(client):
-        client.publish_dataset(
-            _with_futures(kept, client), name=variable_name(job_id), override=True
-        )
+        _publish(client, job_id, hand, _with_futures(kept, client))
     return (PUBLISHED, job_id, hand)
+
+
+def _publish(client: Client, job_id: str, hand: int, value: Any) -> None:
+    """Let the job's dataset be *value*, or what a later hand has published, also just now.
+
+    A hand that may have come after another one has a dataset of its own, too: who finds that of a
+    later one, after it has published, puts that in the place of its own.
+    """
+    name = variable_name(job_id)
+    while True:
+        named = {name: value} if hand <= 1 else {name: value, hand_name(job_id, hand): value}
+        client.publish_dataset(override=True, **named)
+        later = max(_hands_among(client.list_datasets(), job_id), default=0)
+        if later <= hand:
+            return
+        try:
+            hand, value = later, client.get_dataset(hand_name(job_id, later))
+        except KeyError:
+            return  # the job was forgotten meanwhile
+
+
+def _hands_among(names: Iterable[Any], job_id: str) -> Iterator[int]:
+    """Return the hands of a job that have datasets."""
+    for each in map(str, names):
+        hand, _, name = each.removeprefix(HAND).partition(":")
+        if name == variable_name(job_id) and hand.isdecimal():
+            yield int(hand)
 
 
 def _persisted(client: Client, collections: list[Any]) -> list[Any]:

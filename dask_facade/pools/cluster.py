@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -25,7 +25,7 @@ from dask_facade.cluster.futures import DISPATCHER
 from dask_facade.cluster.placement import Placement
 from dask_facade.exceptions import DaskFacadeError, DispatcherAway
 from dask_facade.ids import new_id
-from dask_facade.ledger.store import JobStore, Lease
+from dask_facade.ledger.store import JobStore
 from dask_facade.line import token
 from dask_facade.loops import away
 from dask_facade.messages import RUNNER
@@ -54,6 +54,7 @@ class PoolCluster:
     ) -> None:
         self.failure: BaseException | None = None  # why it ended by itself, or never began
         self._began = threading.Event()
+        self._closed = False
         self._host = Host(shape.prefix)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._name = name
@@ -67,37 +68,42 @@ class PoolCluster:
         self._thread = threading.Thread(target=self._run, name=f"pool-{name}", daemon=True)
 
     def start(self) -> None:
-        """Return when its runners are placed.
+        """Return when its runners are placed, or when another thread closes it.
 
         Raises PoolError, ContainerError, VersionMismatch, DispatcherAway, and what the plugin's
         `setup` raises.
         """
         self._host.check()
-        lease = self._lease()
+        self._find_leader()
         self._thread.start()
         self._began.wait()
         if self.failure is not None:
             self._thread.join(CONNECT_TIMEOUT)
             raise self.failure
-        logger.info("pool %s has workers of its own, epoch %d", self._name, lease.epoch)
+        if not self._closed:
+            logger.info("pool %s has workers of its own", self._name)
 
     def close(self) -> None:
-        """End it: first what its plugin does at the end, then the workers and the scheduler."""
+        """End it: first what its plugin does at the end, then the workers and the scheduler.
+
+        That is so also while it starts, and before: then it never does.
+        """
+        self._closed = True
         if self._loop is not None:
             with suppress(RuntimeError):  # its loop has ended
                 self._loop.call_soon_threadsafe(self._stop.set)
         if self._thread.ident is not None:
             self._thread.join(CLOSE_TIMEOUT)
 
-    def _lease(self) -> Lease:
-        """Return who leads, with what its runners need to dial it."""
+    def _find_leader(self) -> None:
+        """Learn who leads, and what its runners need to dial it."""
         deadline = time.monotonic() + LEASE_TIMEOUT
-        while True:
+        while not self._closed:
             lease = self._store.lease()
             if lease is not None and lease.holder and lease.addresses:
                 self._notice.update(epoch=lease.epoch, addresses=list(lease.addresses))
                 self._secret = lease.secret
-                return lease
+                return
             if time.monotonic() > deadline:
                 raise DispatcherAway(
                     "no dispatcher is running, and a pool needs one: start `manage.py "
@@ -121,39 +127,48 @@ class PoolCluster:
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
+        if self._closed:  # by who could not say so to the loop
+            return
         async with AsyncExitStack() as ending:
-            ending.push_async_callback(self._host.close)
-            if self._shape.prefix:
-                await self._host.probe()
-            address = await self._host.start(self._told())
-            client = await connect(address, CONNECT_TIMEOUT)
-            ending.push_async_callback(_closed, client)
-            placement = Placement(address, self._slot, _pass, _pass, self._notice)
-            ending.push_async_callback(placement.close)
-            ending.push_async_callback(_retire, client)
-            if self._shape.plugin is not None:
-                ending.push_async_callback(self._tear_down, client)
-                await client.register_plugin(self._shape.plugin, name=self._plugin_name)
-            await placement.start(CONNECT_TIMEOUT)
-            services = [
-                asyncio.ensure_future(each) for each in (placement.keep(), self._follow(placement))
-            ]
-            for each in services:
-                ending.callback(each.cancel)
+            if await self._is_over(self._begin(ending)):
+                return
             self._began.set()
-            await self._over()
+            if not await self._is_over(self._host.wait()):
+                raise PoolError(
+                    f"the workers of pool {self._name!r} have ended before they were told to"
+                )
 
-    async def _over(self) -> None:
-        """Wait until it is to end; raise PoolError if its process does."""
+    async def _begin(self, ending: AsyncExitStack) -> None:
+        """Start all of it; what *ending* has by then ends it."""
+        ending.push_async_callback(self._host.close)
+        if self._shape.prefix:
+            await self._host.probe()
+        address = await self._host.start(self._told())
+        client = await connect(address, CONNECT_TIMEOUT)
+        ending.push_async_callback(_closed, client)
+        placement = Placement(address, self._slot, _pass, _pass, self._notice)
+        ending.push_async_callback(placement.close)
+        ending.push_async_callback(_retire, client)
+        if self._shape.plugin is not None:
+            ending.push_async_callback(self._tear_down, client)
+            await client.register_plugin(self._shape.plugin, name=self._plugin_name)
+        await placement.start(CONNECT_TIMEOUT)
+        for each in (placement.keep(), self._follow(placement)):
+            ending.callback(asyncio.ensure_future(each).cancel)
+
+    async def _is_over(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do *work* until it is done, or it is to end; tell whether that was first."""
+        working = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self._stop.wait())
-        end = asyncio.ensure_future(self._host.wait())
-        await asyncio.wait([stop, end], return_when=asyncio.FIRST_COMPLETED)
-        for each in (stop, end):
-            each.cancel()
-        if not self._stop.is_set():
-            raise PoolError(
-                f"the workers of pool {self._name!r} have ended before they were told to"
-            )
+        try:
+            await asyncio.wait([working, stop], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                await working
+            return self._stop.is_set()
+        finally:
+            for each in (working, stop):
+                each.cancel()
+            await asyncio.wait([working, stop])
 
     async def _follow(self, placement: Placement) -> None:
         """Tell the runners where to find the dispatcher when another one leads."""

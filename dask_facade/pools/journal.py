@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 class SimulationLog:
-    """A file to which several processes add events; *began*: seconds since the epoch."""
+    """A file to which several processes add events; *began*: seconds since the epoch.
+
+    Where it cannot be written to, or read, that is a warning: no task or simulation fails for it.
+    """
 
     def __init__(self, path: str | Path, *, began: float | None = None) -> None:
         self.began = time.time() if began is None else began
@@ -32,8 +35,8 @@ class SimulationLog:
 
     def has_end_of(self, id: str) -> bool:
         """Tell whether the worker of a job has written its end."""
-        if id not in self._ended and self.path.exists():
-            with self.path.open("rb") as file:
+        if id not in self._ended:
+            with self._tried("read"), suppress(FileNotFoundError), self.path.open("rb") as file:
                 file.seek(self._read)
                 for line in file:
                     if line.endswith(b"\n"):
@@ -64,9 +67,10 @@ class SimulationLog:
             "comment": comment,
             **more,
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            file.write(json.dumps(event) + "\n")
+        with self._tried("written to"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
+                file.write(json.dumps(event) + "\n")
 
     def begins(self, code: str, task: str, words: str, when: float, **more: Any) -> None:
         """Add the start of a task."""
@@ -95,6 +99,13 @@ class SimulationLog:
             elapsed_time=round(elapsed, 6),
             **more,
         )
+
+    @contextmanager
+    def _tried(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            logger.warning("%s cannot be %s: %s", self.path, what, error)
 
 
 def _end_in(line: bytes) -> set[str]:
@@ -132,21 +143,11 @@ def watched(told: Mapping[str, Any] | None, id: str | None) -> Iterator[Watched]
     log = SimulationLog(told["path"], began=told["began"])
     code, task, more = told["code"], told["task"], {"task_id": id, **told["more"]}
     began = time.time()
-    with _tried(log):
-        log.begins(code, task, told["words"], began, task_id=id)
+    log.begins(code, task, told["words"], began, task_id=id)
     try:
         yield seen
     except BaseException:
         seen.state = FAILED
         raise
     finally:
-        with _tried(log):
-            log.ends(code, task, seen.state, began, time.time(), **more)
-
-
-@contextmanager
-def _tried(log: SimulationLog) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        logger.warning("%s cannot be written to: %s", log.path, error)
+        log.ends(code, task, seen.state, began, time.time(), **more)

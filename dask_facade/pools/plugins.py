@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import stat
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
 
@@ -19,7 +21,10 @@ ATTEMPTS = 3
 
 
 class CopyOnTeardown(WorkerPlugin):
-    """Copies what is in *source* to *target* when its worker ends."""
+    """Copies what is in *source* to *target* when its worker ends.
+
+    What cannot be copied is said in the log; all else is copied.
+    """
 
     def __init__(self, source: str | Path, target: str | Path) -> None:
         self.source = str(source)
@@ -30,16 +35,20 @@ class CopyOnTeardown(WorkerPlugin):
         Path(self.target).mkdir(parents=True, exist_ok=True)
         for path in Path(self.source).iterdir():
             there = Path(self.target, path.name)
-            if path.is_dir():
-                shutil.copytree(path, there, dirs_exist_ok=True)
-            else:
-                shutil.copy2(path, there)
+            try:
+                if path.is_dir():
+                    shutil.copytree(path, there, dirs_exist_ok=True)
+                else:
+                    shutil.copy2(path, there)
+            except OSError as error:
+                logger.error("%s is not copied, or not all of it: %s", path, error)
 
 
 class ContinuousArchive(WorkerPlugin):
     """Keeps a ``.tar.gz`` of *source* in *target*, anew every *interval* seconds and at the end.
 
-    Each worker has its own, ``<its name>_archive.tar.gz``, which is whole at any time.
+    Each worker has its own, ``<its name>_archive.tar.gz``, which is whole at any time. What cannot
+    be read is left out, and said in the log.
     """
 
     def __init__(self, source: str | Path, target: str | Path, interval: float = 60.0) -> None:
@@ -74,7 +83,7 @@ class ContinuousArchive(WorkerPlugin):
     def _try(self) -> bool:
         try:
             self._write()
-        except OSError as error:  # a file became shorter while it was read, or the disk is full
+        except OSError as error:  # there is no room for it, or no way to it
             logger.warning("%s is not archived this time: %s", self.source, error)
             return False
         return True
@@ -84,22 +93,51 @@ class ContinuousArchive(WorkerPlugin):
         unfinished = self._path.with_suffix(".new")
         with tarfile.open(unfinished, "w:gz") as archive:
             for path in self._files():
-                name = os.path.relpath(path, self.source)
-                try:
-                    member = archive.gettarinfo(path, name)
-                except FileNotFoundError:
-                    continue  # it went meanwhile
-                if member is not None and member.isreg():
-                    with path.open("rb") as file:
-                        archive.addfile(member, file)
-                elif member is not None:
-                    archive.addfile(member)
+                self._add(archive, path)
         unfinished.replace(self._path)
+
+    def _add(self, archive: tarfile.TarFile, path: Path) -> None:
+        name = os.path.relpath(path, self.source)
+        with ExitStack() as opened:
+            file = None
+            try:
+                if stat.S_ISREG(path.lstat().st_mode):
+                    file = opened.enter_context(path.open("rb"))
+                member = archive.gettarinfo(path, name, file)
+            except OSError as error:  # it went meanwhile, or is not ours to read
+                logger.warning("%s is left out of the archive: %s", path, error)
+                return
+            if member is None or (member.isreg() and file is None):
+                return  # a socket, or what was none of this a moment ago
+            archive.addfile(member, _Whole(file, path) if file and member.isreg() else None)
 
     def _files(self) -> Iterator[Path]:
         target = Path(self.target).resolve()
-        for folder, names, files in os.walk(self.source):
+        for folder, names, files in os.walk(self.source, onerror=_left_out):
             if Path(folder).resolve() == target:
                 files = [name for name in files if "_archive.tar." not in name]
             for name in sorted((*names, *files)):
                 yield Path(folder, name)
+
+
+class _Whole:
+    """A file of which there is as much as was asked for: zeros, where it cannot be read."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file = file
+        self._path = path
+
+    def read(self, size: int = 0, /) -> bytes:
+        """Return *size* bytes."""
+        why, found = "it became shorter", b""
+        try:
+            found = self._file.read(size)
+        except OSError as error:
+            why = str(error)
+        if len(found) < size:
+            logger.warning("%s is archived with zeros in the place of its end: %s", self._path, why)
+        return found.ljust(size, b"\0")
+
+
+def _left_out(error: OSError) -> None:
+    logger.warning("%s is left out of the archive: %s", error.filename, error)

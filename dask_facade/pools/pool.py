@@ -12,14 +12,14 @@ from weakref import WeakValueDictionary
 
 from dask_facade.canvas import group
 from dask_facade.exceptions import TimeoutError
-from dask_facade.ids import new_id
 from dask_facade.pools import ledgers
-from dask_facade.pools.cluster import STORE_LIMIT, PoolCluster, settings_module_here
+from dask_facade.pools.cluster import STORE_LIMIT
 from dask_facade.pools.exceptions import DuplicateName, UnknownName
 from dask_facade.pools.journal import SimulationLog
 from dask_facade.pools.ledgers import Ledger
 from dask_facade.pools.machine import gpus_here, processors_here
 from dask_facade.pools.shape import Shape, Wanted, shape_of
+from dask_facade.pools.staff import Staff
 from dask_facade.pools.tally import Tally
 from dask_facade.pools.task import PoolTask, task_of
 from dask_facade.result import EagerResult, GroupResult
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 REVOKE_TIMEOUT = 5.0  # seconds for what runs to end before its workers are ended
 
 _named: MutableMapping[str, TaskPool] = WeakValueDictionary()
+_naming = threading.Lock()
 _staffed: set[TaskPool] = set()  # pools that have workers of their own now
 
 
@@ -54,22 +55,25 @@ class TaskPool:
     ) -> None:
         self.name = name
         self.groups: list[GroupResult] = []
-        self._cluster: PoolCluster | None = None
         self._code = code or name
         self._gpus = gpus
         self._here = os.getpid()
         self._ledger: Ledger | None = None
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # who has it does not wait for tasks, but for eager ones
         self._log = _log_of(simulation_log)
         self._names = _named if names is None else names
         self._processors = processors
         self._queued: dict[str, PoolTask] = {}
+        self._staff = Staff(name)
+        self._submitting = threading.RLock()
         self._tally: Tally | None = None  # once something was submitted
         self._tasks: set[str] = set()
+        self._terminations = 0
         self._user = user
-        if name in self._names:
-            raise DuplicateName("task pool", name)
-        self._names[name] = self
+        with _naming:
+            if name in self._names:
+                raise DuplicateName("task pool", name)
+            self._names[name] = self
 
     def __enter__(self) -> TaskPool:
         return self
@@ -126,13 +130,14 @@ class TaskPool:
     ) -> int:
         """Submit what was added since the last time; return how many tasks that are.
 
-        With *block* they have ended then. They begin *launch_interval* seconds after each other.
-        *dask_nodes* workers with *dask_ppw* processors each are started for them, in a *container*
-        (the words of a command line before that of a process; *use_shifter* and *shifter_args*
-        say them for shifter), one for each GPU with *dask_worker_per_gpu*, with a WorkerPlugin; if
-        nothing of this is said and no task has an nproc above 1, they run on the site's workers.
-        With *oversubscribe* an nproc may be more than a worker has. Tasks that have no logfile and
-        no errfile add to those of the pool. *use_dask* and *hwthreads* mean nothing here.
+        That is 0 if another thread terminates them meanwhile. With *block* they have ended then.
+        They begin *launch_interval* seconds after each other. *dask_nodes* workers with *dask_ppw*
+        processors each are started for them, in a *container* (the words of a command line before
+        that of a process; *use_shifter* and *shifter_args* say them for shifter), one for each GPU
+        with *dask_worker_per_gpu*, with a WorkerPlugin; if nothing of this is said and no task has
+        an nproc above 1, they run on the site's workers. With *oversubscribe* an nproc may be more
+        than a worker has. Tasks that have no logfile and no errfile add to those of the pool.
+        *use_dask* and *hwthreads* mean nothing here.
 
         Raises PoolError and its kinds, and DispatcherAway.
         """
@@ -146,10 +151,14 @@ class TaskPool:
             dask_worker_per_gpu=dask_worker_per_gpu,
             oversubscribe=oversubscribe,
         )
-        with self._lock:
-            tasks = list(self._queued.values())
-            if tasks:
-                self._submit(tasks, wanted, launch_interval, _path(logfile), _path(errfile))
+        with self._submitting:
+            with self._lock:
+                tasks, turn = list(self._queued.values()), self._terminations
+            if tasks and not self._submit(
+                tasks, turn, wanted, launch_interval, _path(logfile), _path(errfile)
+            ):
+                self._end_workers()
+                tasks = []
         if block and self._tally is not None:
             self._tally.wait(self._tally.active)
             self._end_idle_workers(self._tally)
@@ -158,11 +167,13 @@ class TaskPool:
     def _submit(
         self,
         tasks: Sequence[PoolTask],
+        turn: int,
         wanted: Wanted,
         interval: float,
         logfile: str | None,
         errfile: str | None,
-    ) -> None:
+    ) -> bool:
+        """Submit tasks, unless there was a termination after *turn*; tell whether it was done."""
         ledger = self._ledger = self._ledger or ledgers.ledger_here()
         shape = self._shape(wanted, tasks, ledger)
         signatures = [
@@ -175,21 +186,23 @@ class TaskPool:
             )
             for each in tasks
         ]
-        tally = self._tally = self._tally or Tally(
-            ledger, self._check_workers, self._log, self._code
-        )
-        queue = None if shape is None else self._staff(shape, ledger, tally)
+        tally = self._tally = self._tally or Tally(ledger, self._staff.check, self._log, self._code)
+        queue = None if shape is None else self._start_workers(shape, ledger, tally, turn)
         for number, each in enumerate(signatures):
             each.set(user=self._user, queue=queue, countdown=number * interval or None)
-        made = ledger.do(lambda: ledger.app.submit(group(signatures)))
-        assert isinstance(made, GroupResult)
-        self.groups.append(made)
-        self._queued.clear()
-        for result, task in zip(made.results, tasks, strict=True):
-            if isinstance(result, EagerResult):
-                tally.settle(task, result.get(propagate=False))
-            else:
-                tally.add(result.id, task)
+        with self._lock:
+            if self._terminations != turn:
+                return False
+            made = ledger.do(lambda: ledger.app.submit(group(signatures)))
+            assert isinstance(made, GroupResult)
+            self.groups.append(made)
+            for result, task in zip(made.results, tasks, strict=True):
+                self._queued.pop(task.name, None)
+                if isinstance(result, EagerResult):
+                    tally.settle(task, result.get(propagate=False))
+                else:
+                    tally.add(result.id, task)
+        return True
 
     def get_finished_tasks(self) -> dict[str, Any]:
         """Return the exit statuses that are new since the last call, by the names of the tasks.
@@ -218,23 +231,34 @@ class TaskPool:
         return known if task_name is None else known.get(task_name)
 
     def terminate_tasks(self) -> None:
-        """End what runs, and take back what does not run yet."""
-        self._queued.clear()
-        ledger, tally = self._ledger, self._tally
-        if ledger is not None and tally is not None and (ids := tally.active):
-            ledger.do(lambda: ledger.app.control.revoke(ids, terminate=True))
-            try:
-                tally.wait(ids, REVOKE_TIMEOUT if self._works() else 0.0)
-            except TimeoutError:
-                words = "pool %s: it is not known yet how %d tasks end"
-                logger.warning(words, self.name, len(tally.active))
-        self._end_workers()
+        """End what runs, and take back what does not run yet.
+
+        What another thread is just submitting runs no more, either.
+        """
+        with self._lock:
+            self._terminations += 1
+            self._queued.clear()
+            ledger, tally = self._ledger, self._tally
+        try:
+            if ledger is not None and tally is not None and (ids := tally.active):
+                self._revoke(ids, ledger, tally)
+        finally:
+            self._end_workers()
+
+    def _revoke(self, ids: Sequence[str], ledger: Ledger, tally: Tally) -> None:
+        ledger.do(lambda: ledger.app.control.revoke(ids, terminate=True))
+        try:
+            tally.wait(ids, REVOKE_TIMEOUT if self._staff.works else 0.0)
+        except TimeoutError:
+            words = "pool %s: it is not known yet how %d tasks end"
+            logger.warning(words, self.name, len(tally.active))
 
     def remove(self) -> None:
         """End what runs, within seconds, and let go of the name. Jobs stay in the ledger."""
         self.terminate_tasks()
-        if self._names.get(self.name) is self:
-            del self._names[self.name]
+        with _naming:
+            if self._names.get(self.name) is self:
+                del self._names[self.name]
 
     remove_task_pool = remove
 
@@ -257,26 +281,20 @@ class TaskPool:
         processors = self._processors or processors_here()
         return shape_of(wanted, nprocs, processors=processors, gpus=gpus)
 
-    def _staff(self, shape: Shape, ledger: Ledger, tally: Tally) -> str:
-        """Start workers of the pool's own, in place of earlier ones; return their queue."""
+    def _start_workers(self, shape: Shape, ledger: Ledger, tally: Tally, turn: int) -> str:
+        """Start workers of the pool's own once earlier tasks have ended; return their queue.
+
+        They are not started, or have ended, where there was a termination after *turn*.
+        """
         tally.wait(tally.active)
-        self._end_workers()
-        queue = f"own:{self.name[:100]}:{new_id()}"
-        cluster = PoolCluster(
-            self.name,
-            shape,
-            store=ledger.app.store,
-            queue=queue,
-            settings_module=settings_module_here(),
-        )
-        try:
-            cluster.start()
-        except BaseException:
-            cluster.close()
-            raise
-        self._cluster = cluster
         _staffed.add(self)
-        return queue
+        try:
+            return self._staff.start(
+                shape, ledger.app.store, is_wanted=lambda: self._terminations == turn
+            )
+        except BaseException:
+            _staffed.discard(self)
+            raise
 
     def _look(self, tally: Tally) -> None:
         """Take what has ended; the workers go with the last task."""
@@ -284,33 +302,18 @@ class TaskPool:
         self._end_idle_workers(tally)
 
     def _end_idle_workers(self, tally: Tally) -> None:
-        """End the workers unless something runs, of what other threads submit meanwhile, too."""
-        if tally.active:
-            return  # who submits may hold the lock until that has ended
-        with self._lock:
-            cluster = None if tally.active else self._without_workers()
-        if cluster is not None:
-            cluster.close()
+        """End the workers unless something runs, or another thread submits to them just now."""
+        if tally.active or not self._submitting.acquire(blocking=False):
+            return
+        try:
+            if not tally.active:
+                self._end_workers()
+        finally:
+            self._submitting.release()
 
     def _end_workers(self) -> None:
-        with self._lock:
-            cluster = self._without_workers()
-        if cluster is not None:
-            cluster.close()
-
-    def _without_workers(self) -> PoolCluster | None:
-        """Let go of the workers, and return them: they are to be ended. The lock is held."""
-        cluster, self._cluster = self._cluster, None
+        self._staff.end()
         _staffed.discard(self)
-        return cluster
-
-    def _check_workers(self) -> None:
-        """Raise what ended the workers of the pool's own."""
-        if self._cluster is not None and self._cluster.failure is not None:
-            raise self._cluster.failure
-
-    def _works(self) -> bool:
-        return self._cluster is None or self._cluster.failure is None
 
 
 def _log_of(log: SimulationLog | str | os.PathLike[str] | None) -> SimulationLog | None:

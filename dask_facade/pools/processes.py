@@ -95,8 +95,8 @@ def run(
     """Run *program* as *argv*; return its exit status, and whether it ended in time.
 
     The status is -N where signal N ended it. After *timeout* seconds it is killed with its
-    *family*, and the status is TIMED_OUT. No shell is asked. Raises OSError where it cannot be
-    started.
+    *family*, and the status is TIMED_OUT; so it is where an exception ends the waiting, as Ctrl-C
+    does, which passes on. No shell is asked. Raises OSError where it cannot be started.
     """
     process = subprocess.Popen(
         list(argv),
@@ -113,6 +113,9 @@ def run(
     except subprocess.TimeoutExpired:
         _end(process, family)
         return TIMED_OUT, False
+    except BaseException:
+        _end(process, family)
+        raise
     finally:
         family.bury(process.pid)
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from dask_facade.pools.component import Component
 from dask_facade.pools.ensemble import run_ensemble
-from dask_facade.pools.exceptions import UnknownName
+from dask_facade.pools.exceptions import BadConfig, UnknownName
 from dask_facade.pools.journal import SimulationLog
 from dask_facade.pools.pool import TaskPool
 
@@ -54,7 +54,7 @@ class Services:
     # Task pools
 
     def create_task_pool(self, task_pool_name: str) -> None:
-        """Make an empty pool; raise DuplicateName."""
+        """Make an empty pool; raise DuplicateName, and BadConfig where a node has no number."""
         TaskPool(
             task_pool_name,
             user=self._user,
@@ -155,7 +155,10 @@ class Services:
 
     def _number(self, param: str) -> int | None:
         value = self.get_config_param(param, silent=True)
-        return int(value) if value else None
+        try:
+            return int(value) if value else None
+        except (TypeError, ValueError):
+            raise BadConfig(f"{param} is a number, not {value!r}") from None
 
     # Logs
 

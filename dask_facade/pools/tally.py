@@ -153,7 +153,7 @@ class Tally:
             return
         over = time.time() if job.finished is None else job.finished.timestamp()
         began = over if job.started is None else job.started.timestamp()
-        timed_out = status == TIMED_OUT and job.state != SUCCESS
+        timed_out = job.state != SUCCESS and status == TIMED_OUT
         state = journal.TIMED_OUT if timed_out else journal.FAILED
         log.ends(self._code, task.name, state, began, over, task_id=job.id, **task.told)
 

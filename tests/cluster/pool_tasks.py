@@ -72,12 +72,22 @@ def with_dask(number: int) -> int:
     return answer
 
 
-def busy(folder: str, name: str, seconds: float) -> None:
-    """Note how many run beside it, itself counted."""
+def busy(folder: str, name: str, expected: int) -> None:
+    """Note how many run beside it, itself counted; those that are *expected* are waited for."""
+
+    def count(kind: str) -> int:
+        return len(list(Path(folder).glob(f"*.{kind}")))
+
+    deadline = time.monotonic() + 20
     mine = Path(folder, f"{name}.running")
     mine.touch()
-    time.sleep(seconds)
-    Path(folder, f"{name}.beside").write_text(str(len(list(Path(folder).glob("*.running")))))
+    if expected == 1:
+        time.sleep(0.3)  # in which others might begin
+    while count("running") < expected and time.monotonic() < deadline:
+        time.sleep(0.01)
+    Path(folder, f"{name}.beside").write_text(str(count("running")))
+    while count("beside") < expected and time.monotonic() < deadline:
+        time.sleep(0.01)
     mine.unlink()
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 import pytest
@@ -18,6 +19,7 @@ from distributed import Client, LocalCluster
 from dask_facade import DaskFacade, group
 from dask_facade.cluster import local
 from dask_facade.cluster.connection import connect
+from dask_facade.exceptions import ClusterUnavailable
 from tests.cluster import tasks
 from tests.cluster.processes import ROOT, DispatcherProcess, command, wait_for
 
@@ -177,5 +179,36 @@ def test_an_embedded_cluster_that_cannot_start_again_yet_is_started_later(
         finally:
             await cluster.close()
             await asyncio.wait_for(keeping, 10)
+
+    asyncio.run(main())
+
+
+def test_an_embedded_cluster_that_is_closed_while_it_starts_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spawn = asyncio.create_subprocess_exec
+
+    async def main() -> None:
+        spawned, closing = asyncio.Event(), asyncio.Event()
+
+        async def spawn_slowly(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+            child = await spawn(*arguments, **options)
+            spawned.set()
+            await closing.wait()
+            return child
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", spawn_slowly)
+        cluster = local.LocalCluster(1)
+        starting = asyncio.ensure_future(cluster.start())
+        await spawned.wait()
+        close = asyncio.ensure_future(cluster.close())
+        await asyncio.sleep(0)
+        closing.set()
+
+        await asyncio.wait_for(close, 30)
+
+        assert [each for each in psutil.Process().children() if "scheduler" in command(each)] == []
+        with pytest.raises(ClusterUnavailable, match="the cluster was closed"):
+            await starting
 
     asyncio.run(main())

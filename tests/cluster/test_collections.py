@@ -17,6 +17,7 @@ import pytest
 from distributed import Actor, Client, Future, Variable, futures_of
 
 from dask_facade import AsyncResult, DaskFacade
+from dask_facade.cluster import futures, remote
 from dask_facade.exceptions import ResultLost
 from dask_facade.states import FAILURE, SUCCESS
 from tests.cluster import remote_tasks as tasks
@@ -196,6 +197,28 @@ def test_what_a_job_returned_may_be_lost(app: DaskFacade, client: Client) -> Non
     with pytest.raises(ResultLost):
         AsyncResult(future.id, app=app).get(timeout=SOON)
     assert (array.state, future.state) == (SUCCESS, SUCCESS)
+
+
+def test_what_an_earlier_hand_keeps_late_takes_nothing_from_a_later_one(client: Client) -> None:
+    def kept(hand: int, *numbers: int) -> None:
+        remote.keep(client, "handed twice", hand, [dask.delayed(sum)(numbers)])
+
+    def sums() -> list[int]:
+        (found,) = client.get_dataset("job:handed twice")
+        total: int = found.compute(scheduler=client)
+        return [total]
+
+    kept(1, 1)
+    kept(3, 1, 2)
+    assert sums() == [3]
+    kept(2, 4)
+    kept(1, 5)
+    assert sums() == [3]
+    kept(10, 6)
+    assert sums() == [6]
+
+    client.sync(futures.forget, client, (), ["handed twice"])
+    assert [each for each in client.list_datasets() if "handed twice" in each] == []
 
 
 def test_what_is_forgotten_is_kept_no_longer(client: Client) -> None:

@@ -17,7 +17,7 @@ from distributed import Client
 
 from dask_facade import DaskFacade
 from dask_facade.coordination import Event, Lock, Queue, Semaphore, Variable
-from dask_facade.exceptions import WorkerLostError
+from dask_facade.exceptions import ClusterUnavailable, WorkerLostError
 from dask_facade.pubsub import Pub, Sub
 from dask_facade.states import STARTED
 from tests.cluster import dask_tasks as tasks
@@ -103,8 +103,10 @@ def test_what_a_job_publishes_is_heard() -> None:
     tasks.publish.delay("words", messages).get(timeout=SOON)
 
     assert [subscriber.get(timeout=10) for _ in messages] == messages
-    with pytest.raises(TimeoutError):
-        subscriber.get(timeout=0.05)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            subscriber.get(timeout=0.05)
+    assert len(subscriber._waiting) == 1  # who polls leaves nothing behind that grows
 
 
 def test_messages_may_be_what_no_topic_could_carry() -> None:
@@ -156,6 +158,29 @@ def test_a_subscriber_is_iterated_in_a_coroutine_and_may_be_given_up() -> None:
         return [await anext(subscriber), await anext(subscriber)]
 
     assert asyncio.run(heard()) == [1, 2]
+
+
+def test_a_subscriber_that_could_not_greet_leaves_nothing_behind(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def subscribed() -> bool:
+        topics = client.run_on_scheduler(_topics_of, client.id)
+        assert isinstance(topics, list)
+        return "cut off" in topics
+
+    def cut_off(*event: Any) -> None:
+        wait_for(subscribed, "the subscription")
+        raise OSError("the line is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "log_event", cut_off)
+        with pytest.raises(ClusterUnavailable, match="the line is gone"):
+            Sub("cut off", client=client)
+
+    wait_for(lambda: not subscribed(), "its end")
+    subscriber = Sub("cut off", client=client)
+    Pub("cut off", client=client).put("heard")
+    assert subscriber.get(timeout=10) == "heard"
 
 
 def test_a_bare_client_of_dask_speaks_with_subscribers(client: Client) -> None:
@@ -241,3 +266,9 @@ def test_jobs_go_on_by_their_rules_when_a_client_restarts_the_cluster(
     client.restart(timeout=60)
     with pytest.raises(WorkerLostError):
         once.get(timeout=60)
+
+
+def _topics_of(client_id: str, dask_scheduler: Any) -> list[str]:
+    """Return what a client is subscribed to."""
+    topics = dask_scheduler._broker._topics
+    return [name for name, topic in topics.items() if client_id in topic.subscribers]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,6 @@ class Done:
     count: int
     statuses: dict[str, Any]
     folder: Path
-    seconds: float
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -55,7 +53,6 @@ def done(
     both = tasks.program(folder, "both", "#!/bin/sh\necho out $1\necho err $1 >&2\n")
     print_env = tasks.program(folder, "print_env", '#!/bin/sh\nprintf "%s" "$COLOUR"\n')
     list_args = tasks.program(folder, "list_args", '#!/bin/sh\nfor each; do echo "<$each>"; done\n')
-    began = time.monotonic()
     with TaskPool("done", user=7, simulation_log=folder / "log.json", code="TEST") as pool:
 
         def add(name: str, what: Any, *args: Any, cwd: Path = folder, **options: Any) -> None:
@@ -87,7 +84,7 @@ def done(
         add("dask", tasks.with_dask, 3)
         count = pool.submit_tasks(block=True, dask_nodes=1, dask_ppw=2, logfile=folder / "pool.log")
         statuses = pool.get_finished_tasks()
-        yield Done(pool, count, statuses, folder, time.monotonic() - began)
+        yield Done(pool, count, statuses, folder)
 
 
 def test_pool_submit_returns_the_count_and_the_statuses_are_those_of_the_document(
@@ -195,7 +192,7 @@ def test_log_has_a_start_and_an_end_of_each_task(done: Done) -> None:
     )
     assert {each["code"] for each in events} == {"TEST"}
     binary = ends["task_name = binary"]
-    assert 0.5 <= binary["elapsed_time"] < 5
+    assert binary["elapsed_time"] >= 0.5
     assert (binary["state"], binary["ok"]) == ("Succeeded", True)
     assert ends["task_name = exit code"]["state"] == "Failed"
     assert ends["task_name = raises"]["state"] == "Failed"

@@ -138,21 +138,23 @@ def test_options_dask_worker_per_gpu_without_one_is_a_clear_error(
             pool.submit_tasks(dask_worker_per_gpu=True)
 
 
+# Tasks with their nproc, and how many of them run at a time where there are two processors.
+EXPECTED = [("narrow", 1, 2), ("slim", 1, 2), ("wide", 2, 1), ("broad", 64, 1)]
+
+
 def test_options_nproc_is_a_resource_that_tasks_share_and_oversubscribe_stretches(
     tmp_path: Path,
 ) -> None:
     with TaskPool("sharing") as pool:
-        for name, nproc in (("wide", 2), ("narrow", 1), ("slim", 1), ("broad", 64)):
-            pool.add_task(name, nproc, None, tasks.busy, str(tmp_path), name, 0.3)
+        for name, nproc, beside in EXPECTED:
+            pool.add_task(name, nproc, None, tasks.busy, str(tmp_path), name, beside)
 
         with pytest.raises(PoolError, match="wants 64 processors, and a worker has 2"):
             pool.submit_tasks(dask_ppw=2)
         pool.submit_tasks(dask_nodes=1, dask_ppw=2, oversubscribe=True)
 
     beside = {path.stem: int(path.read_text()) for path in tmp_path.glob("*.beside")}
-    assert (beside["wide"], beside["broad"]) == (1, 1)
-    assert beside["narrow"] <= 2
-    assert beside["slim"] <= 2
+    assert beside == {name: count for name, _, count in EXPECTED}
 
 
 def test_callables_that_cannot_travel_are_refused_before_anything_runs(

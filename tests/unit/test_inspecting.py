@@ -433,6 +433,19 @@ def test_calls_that_wait_for_their_time_are_scheduled(
     assert inspect.query_task("a")["w@host"]["a"] == ["scheduled", info("a", None)]
 
 
+def test_calls_for_the_workers_of_a_pool_are_scheduled_there_alone(
+    app: DaskFacade, worker: Callable[..., Worker], house: House
+) -> None:
+    worker("z@host", "own:pool:1")
+    worker()
+    call = job("a", due=time.time() + 30.0, queue="own:pool:1")
+    house.client().offers(house.submit(call))
+
+    told = app.control.inspect(timeout=DEADLINE).scheduled()
+
+    assert {node: len(calls) for node, calls in told.items()} == {"w@host": 0, "z@host": 1}
+
+
 # Revoking
 
 

@@ -29,14 +29,14 @@ wait
 
 # What a runner's child does, in a process that may adopt orphans.
 IN_A_CHILD = """
-import os, subprocess, sys, threading, time
+import os, signal, subprocess, sys, threading, time
 import psutil
-from dask_facade.pools.processes import Adopted, run
+from dask_facade.pools.processes import Adopted, Own, run
 
-def shell(script, timeout=None):
+def shell(script, timeout=None, family=Adopted):
     return run(
         ["sh", "-c", script, sys.argv[1]],
-        program="/bin/sh", cwd="/", env={}, timeout=timeout, family=Adopted(),
+        program="/bin/sh", cwd="/", env={}, timeout=timeout, family=family(),
     )
 
 def children():
@@ -123,6 +123,33 @@ def test_an_eager_program_leaves_the_users_process_no_subreaper(
     ctypes.CDLL(None).prctl(GET_CHILD_SUBREAPER, ctypes.byref(is_subreaper), 0, 0, 0)
     assert eager.get_finished_tasks() == {"true": 0}
     assert is_subreaper.value == 0
+
+
+@pytest.mark.parametrize("family", ["Adopted", "Own"])
+def test_a_program_is_ended_with_its_family_where_its_caller_is_interrupted(
+    tmp_path: Path, family: str
+) -> None:
+    in_a_child(
+        f"""
+def interrupt():
+    for name in ("child", "stranger"):
+        path = f"{{sys.argv[1]}}/{{name}}"
+        wait_for(lambda: os.path.exists(path) and os.stat(path).st_size)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt).start()
+try:
+    shell({FAMILY!r}, family={family})
+except KeyboardInterrupt:
+    pass
+else:
+    raise AssertionError
+""",
+        tmp_path,
+    )
+
+    pids = [int((tmp_path / name).read_text()) for name in ("child", "stranger")]
+    wait_for(lambda: not any(map(lives, pids)))
 
 
 def test_a_childs_program_leaves_no_zombie_when_its_time_is_up(tmp_path: Path) -> None:

@@ -501,6 +501,13 @@ def test_ips_words_an_unknown_pool_port_or_entry_is_a_clear_error(tmp_path: Path
     assert services.get_config_param("nobody", silent=True) is None
 
 
+def test_ips_words_a_node_that_has_no_number_of_processors_is_a_clear_error(tmp_path: Path) -> None:
+    simulation = Simulation(small(tmp_path), {"PROCS_PER_NODE": "many"})
+
+    with pytest.raises(BadConfig, match="PROCS_PER_NODE is a number, not 'many'"):
+        Services(simulation=simulation).create_task_pool("pool")
+
+
 def test_ips_words_pools_of_two_components_may_have_one_name() -> None:
     one, other = Services(), Services()
     for services in (one, other):
