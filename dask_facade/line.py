@@ -21,11 +21,15 @@ from dask_facade.exceptions import LineClosed, LineRefused, MalformedMessage
 from dask_facade.messages import (
     Hand,
     Hello,
+    Look,
     Message,
     Offer,
     Push,
     Refusal,
     Report,
+    Unsure,
+    Unwait,
+    Wait,
     Welcome,
 )
 from dask_facade.packing import pack, unpack
@@ -36,7 +40,10 @@ FRAME_LIMIT = 64 * 2**20
 POST_LIMIT = 64 * 2**20
 HANDSHAKE_TIMEOUT = 5.0  # seconds
 SILENCE = 30.0  # seconds without an answer from the other machine after which a line is gone
+LULL = 0.5  # seconds without a message after which who reads is asked whether to wait on
 _HEAD = struct.Struct(">I")
+_LISTS = (Hand, Look, Offer, Push, Report, Unsure, Unwait, Wait)  # that may go in several frames
+_TIME = struct.Struct("ll")  # as the system has it: seconds, microseconds
 _READ_SIZE = 64 * 1024  # bytes; larger buffers come from and go to the system each time
 
 
@@ -64,12 +71,12 @@ def frames(message: Message) -> bytes:
     try:
         return frame(message)
     except MalformedMessage:
-        match message:
-            case Offer(parts) | Hand(parts) | Push(parts) | Report(parts) if len(parts) > 1:
-                kind: Callable[[Any], Message] = type(message)
-                middle = len(parts) // 2
-                return frames(kind(parts[:middle])) + frames(kind(parts[middle:]))
-        raise
+        if not isinstance(message, _LISTS) or len(message[0]) < 2:
+            raise
+        kind: Callable[[Any], Message] = type(message)
+        (parts,) = message
+        middle = len(parts) // 2
+        return frames(kind(parts[:middle])) + frames(kind(parts[middle:]))
 
 
 def _tune(connection: socket.socket) -> None:
@@ -114,7 +121,8 @@ class Frames:
 class DialledLine:
     """The dialling end. Any thread may write to it; one thread of its own reads."""
 
-    def __init__(self, connection: socket.socket, welcome: Welcome) -> None:
+    def __init__(self, connection: socket.socket, welcome: Welcome, address: str) -> None:
+        self.address = address  # as it was dialled
         self.welcome = welcome
         self._connection = connection
         self._flushing = False
@@ -125,15 +133,25 @@ class DialledLine:
         self._unsent = bytearray()
 
     def start(
-        self, receive: Callable[[Sequence[Message]], None], ended: Callable[[], None]
+        self,
+        receive: Callable[[Sequence[Message]], None],
+        ended: Callable[[], None],
+        waits_on: Callable[[], bool] | None = None,
     ) -> None:
         """Begin to read: *receive* gets the messages of one read, on the reader's thread.
 
-        *ended* is called there, once, when the line is gone for whatever reason.
+        *ended* is called there, once, when the line is gone for whatever reason. Each time that
+        nothing has come for LULL seconds, *waits_on* tells there whether the line goes on.
         """
+        if waits_on is not None:
+            lull = _TIME.pack(int(LULL), int(LULL % 1 * 1_000_000))
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, lull)
         with self._lock:  # so that who closes it meanwhile waits for a thread that runs
             self._reader = threading.Thread(
-                target=self._read, args=(receive, ended), name="dask-facade-line", daemon=True
+                target=self._read,
+                args=(receive, ended, waits_on),
+                name="dask-facade-line",
+                daemon=True,
             )
             self._reader.start()
 
@@ -211,11 +229,14 @@ class DialledLine:
             logger.debug("the line was shut already")
 
     def _read(
-        self, receive: Callable[[Sequence[Message]], None], ended: Callable[[], None]
+        self,
+        receive: Callable[[Sequence[Message]], None],
+        ended: Callable[[], None],
+        waits_on: Callable[[], bool] | None,
     ) -> None:
         chunk = memoryview(bytearray(_READ_SIZE))
         try:
-            while size := self._connection.recv_into(chunk):
+            while size := self._recv_into(chunk, waits_on):
                 messages = self._frames.feed(chunk[:size])
                 if messages:
                     receive(messages)
@@ -226,6 +247,15 @@ class DialledLine:
                 self._shut()
             self._connection.close()
             ended()
+
+    def _recv_into(self, chunk: memoryview, waits_on: Callable[[], bool] | None) -> int:
+        """Return how many bytes have come; none: the line is over."""
+        while True:
+            try:
+                return self._connection.recv_into(chunk)
+            except BlockingIOError:
+                if waits_on is None or not waits_on():
+                    return 0
 
 
 def dial(
@@ -244,7 +274,7 @@ def dial(
             failures.append(f"{address}: {error}")
             continue
         try:
-            return _shake_hands(connection, hello)
+            return _shake_hands(connection, hello, address)
         except LineRefused:
             connection.close()
             raise
@@ -254,7 +284,7 @@ def dial(
     raise LineClosed("no dispatcher answers at " + ("; ".join(failures) or "any address"))
 
 
-def _shake_hands(connection: socket.socket, hello: Hello) -> DialledLine:
+def _shake_hands(connection: socket.socket, hello: Hello, address: str) -> DialledLine:
     _tune(connection)
     connection.sendall(frame(hello))
     head = _read_exactly(connection, _HEAD.size)
@@ -262,7 +292,7 @@ def _shake_hands(connection: socket.socket, hello: Hello) -> DialledLine:
     match Frames().feed(head + _read_exactly(connection, min(length, FRAME_LIMIT))):
         case [Welcome() as welcome]:
             connection.settimeout(None)
-            return DialledLine(connection, welcome)
+            return DialledLine(connection, welcome, address)
         case [Refusal(reason)]:
             raise LineRefused(reason)
         case _:
@@ -295,12 +325,21 @@ class Host(Protocol):
         """The line is gone; *whole*: by EOF, so that all that was sent has arrived."""
 
 
+class _Chunk(threading.local):
+    """What a loop reads into: its lines share it, since what is read is taken at once."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(_READ_SIZE))
+
+
+_chunk = _Chunk()
+
+
 class AcceptedLine(asyncio.BufferedProtocol):
     """The listening end; dropped when its peer leaves more than *unread_limit* bytes unread."""
 
     def __init__(self, host: Host, *, unread_limit: int = FRAME_LIMIT) -> None:
         self.hello: Hello | None = None
-        self._chunk = memoryview(bytearray(_READ_SIZE))
         self._frames = Frames()
         self._host = host
         self._patience: asyncio.TimerHandle | None = None  # with who has not said hello
@@ -316,11 +355,11 @@ class AcceptedLine(asyncio.BufferedProtocol):
         self._patience = loop.call_later(HANDSHAKE_TIMEOUT, self._lose_patience)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._chunk
+        return _chunk.view
 
     def buffer_updated(self, nbytes: int) -> None:
         try:
-            messages = self._frames.feed(self._chunk[:nbytes])
+            messages = self._frames.feed(_chunk.view[:nbytes])
             if messages and self.hello is None:
                 self._open(messages.pop(0))
         except (MalformedMessage, LineRefused) as error:
@@ -342,12 +381,17 @@ class AcceptedLine(asyncio.BufferedProtocol):
         if self.hello is not None:
             self._host.ended(self, self._whole and exc is None)
 
+    @property
+    def unread(self) -> int:
+        """How many bytes wait here until the other end reads."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     def send(self, data: bytes) -> None:
         """Write frames."""
         if self._transport is None or self._transport.is_closing():
             return
         self._transport.write(data)
-        if self._transport.get_write_buffer_size() > self._unread_limit:
+        if self.unread > self._unread_limit:
             logger.warning("%s does not read: its line ends", self._peer)
             self._transport.abort()
 

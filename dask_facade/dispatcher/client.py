@@ -6,11 +6,12 @@ import logging
 import os
 import socket
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from dask_facade.dispatcher.dialling import dial_leader
+from dask_facade.dispatcher.dialling import dial_leader, leads
 from dask_facade.dispatcher.inquiries import Inquiries, Inquiry
 from dask_facade.exceptions import LineClosed
 from dask_facade.ids import new_id
@@ -90,9 +91,11 @@ class DispatcherClient:
     def _reset(self) -> None:
         self._changed = threading.Condition()
         self._dialling = False
+        self._heard = 0.0  # monotonic: when the line last said anything, or was looked after
         self._hints: deque[Sequence[Call]] = deque()
         self._inquiries = Inquiries(self._changed)
         self._line: DialledLine | None = None
+        self._minds = False  # something was said on the line, or is waited for
         self._nudges = False  # one waits for a line
         self._watches: dict[str, set[Watch]] = {}
         self._closed = False
@@ -195,6 +198,7 @@ class DispatcherClient:
 
     def _post(self, line: DialledLine, message: Message) -> bool:
         """Post without waiting; False: the line is gone. A line that is full loses what it gets."""
+        self._minds = True
         try:
             line.post(message)
         except LineClosed:
@@ -205,6 +209,7 @@ class DispatcherClient:
     # On the line's reader
 
     def _receive(self, messages: Sequence[Message]) -> None:
+        self._heard = time.monotonic()
         news: set[Watch] = set()
         with self._changed:
             for message in messages:
@@ -220,6 +225,18 @@ class DispatcherClient:
                     case Asked() | Answer():
                         self._inquiries.hear(message)
             self._tell(news)
+
+    def _waits_on(self) -> bool:
+        """Tell whether to wait on for a dispatcher: not once it is silent and another one leads.
+
+        The system of one that is stopped still answers for it: its line does not end. It is looked
+        after once in a lease, by who has told it something or waits.
+        """
+        line, now = self._line, time.monotonic()
+        if line is None or not self._minds or now - self._heard <= line.welcome.lease:
+            return True
+        self._heard, self._minds = now, bool(self._watches)
+        return leads(self._store, line)
 
     def _line_ended(self) -> None:
         with self._changed:
@@ -283,7 +300,8 @@ class DispatcherClient:
             self._post(line, Wait(list(self._watches)))
         for ask in self._inquiries.unasked():
             self._post(line, ask)
-        line.start(self._receive, self._line_ended)
+        self._heard = time.monotonic()
+        line.start(self._receive, self._line_ended, self._waits_on)
         self._line = line
 
     def _nobody_cares(self, attempt: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from dask_facade.exceptions import LineClosed, LineRefused
-from dask_facade.ledger.store import JobStore
+from dask_facade.ledger.store import JobStore, Lease
 from dask_facade.line import DialledLine, dial, token
 from dask_facade.messages import VERSION, Hello
 
@@ -19,13 +19,7 @@ def dial_leader(
 
     The thread's connection to the database is closed.
     """
-    try:
-        lease = store.lease()
-    except Exception as error:  # a database's own errors: it may be away, too
-        logger.debug("the lease cannot be read: %s", error)
-        return None
-    finally:
-        store.disconnect()
+    lease = _lease(store)
     if lease is None or not lease.addresses:
         return None
     said = token(lease.secret, role, identity)
@@ -36,3 +30,23 @@ def dial_leader(
     except LineClosed as error:
         logger.debug("%s", error)
     return None
+
+
+def leads(store: JobStore, line: DialledLine) -> bool:
+    """Tell whether no other dispatcher leads than the one that *line* was dialled to.
+
+    The thread's connection to the database is closed.
+    """
+    lease = _lease(store)
+    return lease is None or lease.epoch == line.welcome.epoch
+
+
+def _lease(store: JobStore) -> Lease | None:
+    """Return the lease, or None where it cannot be read."""
+    try:
+        return store.lease()
+    except Exception as error:  # a database's own errors: it may be away, too
+        logger.debug("the lease cannot be read: %s", error)
+        return None
+    finally:
+        store.disconnect()

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 META_LIMIT = 16 * 2**20  # bytes of what a task says of its state
 UPDATE_EVERY = 0.05  # seconds between two updates of a call, at least
+UPDATE_RATE = 2**20  # bytes a second of them, at most
 
 
 class Data(Protocol):
@@ -88,7 +89,7 @@ class Voice:
     The last one counts: what comes faster than it may be said takes the place of what waits.
     """
 
-    def __init__(self, say: Callable[[Sequence[Message]], bool]) -> None:
+    def __init__(self, say: Callable[[Sequence[Update]], object]) -> None:
         self._changed = threading.Condition()
         self._over = False
         self._say = say
@@ -107,7 +108,7 @@ class Voice:
                 self._thread.start()
             self._changed.notify()
 
-    def unsaid(self) -> list[Message]:
+    def unsaid(self) -> list[Update]:
         """Take back what has not been said yet; what is being said has been, when it returns."""
         if self._thread is None:
             return []
@@ -127,11 +128,13 @@ class Voice:
                 if self._over:
                     return
             with self._saying:
-                self._say(self._taken())
+                said = self._taken()
+                self._say(said)
+            pause = max(UPDATE_EVERY, sum(len(each.meta) for each in said) / UPDATE_RATE)
             with self._changed:
-                self._changed.wait_for(lambda: self._over, UPDATE_EVERY)
+                self._changed.wait_for(lambda: self._over, pause)
 
-    def _taken(self) -> list[Message]:
+    def _taken(self) -> list[Update]:
         with self._changed:
             update, self._waiting = self._waiting, None
             return [] if update is None else [update]

@@ -14,16 +14,17 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from dask_facade.exceptions import SoftTimeLimitExceeded, Superseded
-from dask_facade.messages import Call, Edge, NewJob
+from dask_facade.messages import Call, Edge, NewJob, Update
 from dask_facade.serialization import dumps, load_exception, loads
 from dask_facade.worker import coroutines, preload
-from dask_facade.worker.channel import check_fork
+from dask_facade.worker.channel import UPDATE_EVERY, Voice, check_fork
 from dask_facade.worker.execution import Execution, Limits
 from dask_facade.worker.isolation import Household, kill_with_descendants
 from dask_facade.worker.pipe import Pipe
@@ -84,12 +85,15 @@ class Alarm:
 class PipeChannel:
     """What a call in the child has of the world: its runner does it."""
 
-    def __init__(self, pipe: Pipe, alarm: Alarm) -> None:
+    def __init__(self, pipe: Pipe, alarm: Alarm, call: Call) -> None:
         self._alarm = alarm
+        self._call = call
         self._here = os.getpid()
         self._lock = threading.Lock()
         self._over = False
         self._pipe = pipe
+        self._updated = -UPDATE_EVERY  # monotonic: when an update was sent at once
+        self._voice = Voice(self._send)  # for those that come too soon after another
 
     def spawn(self, jobs: Sequence[NewJob], edges: Sequence[Edge]) -> float:
         """As `current.Channel` has it."""
@@ -98,7 +102,21 @@ class PipeChannel:
 
     def update(self, state: str, meta: bytes, preview: str) -> None:
         """As `current.Channel` has it."""
-        self._tell("update", state, meta, preview)
+        call = self._call
+        if os.getpid() != self._here:
+            return
+        update = Update(call.id, call.attempt, call.hand, state, meta, preview)
+        with self._alarm.held():
+            if time.monotonic() - self._updated < UPDATE_EVERY:
+                self._voice.update(update)
+                return
+            self._voice.unsaid()  # it is out of date
+            self._send([update])
+            self._updated = time.monotonic()
+
+    def _send(self, updates: Sequence[Update]) -> None:
+        for each in updates:
+            self._tell("update", each.state, each.meta, each.preview)
 
     def is_aborted(self) -> bool:
         """As `current.Channel` has it."""
@@ -124,6 +142,8 @@ class PipeChannel:
 
     def end(self) -> None:
         """Say nothing more: the call has ended, though a thread of its may live on."""
+        self._send(self._voice.unsaid())
+        self._voice.close()
         with self._lock:
             self._over = True
 
@@ -169,8 +189,9 @@ class Child:
             while True:
                 _, fields = self._pipe.receive()
                 self._pipe.send("taken")
-                self._channel = PipeChannel(self._pipe, self._alarm)
-                outcome = execution.run(Call(*fields), self._channel)
+                call = Call(*fields)
+                self._channel = PipeChannel(self._pipe, self._alarm, call)
+                outcome = execution.run(call, self._channel)
                 self._channel.end()
                 self._pipe.send("outcome", outcome)
 
@@ -221,11 +242,15 @@ def _bound(value: Any) -> Any:
 def _connected(scheduler: str) -> Any:
     from distributed import Client
 
+    from dask_facade.worker.standin import stand_in
+
     try:
-        return Client(scheduler, timeout=JOIN_TIMEOUT)
+        client = Client(scheduler, timeout=JOIN_TIMEOUT)
     except OSError as error:
         logger.warning("tasks in a process of their own have no client: %s", error)
         return None
+    stand_in(client)
+    return client
 
 
 def _end_with(pipe: int) -> None:

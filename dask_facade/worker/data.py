@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 NAME_TIMEOUT = 5.0  # seconds for a Variable that should be there
 TAKE_TIMEOUT = 300.0  # seconds for the bytes of one result to arrive
 SAID_LIMIT = 1000  # values that wait in the queue of what one job says
-SAID_TIMEOUT = 0.2  # seconds for room in it
+SAID_PAUSE = 1.0  # seconds between two looks whether there is room again
+SAID_TIMEOUT = 0.5  # seconds for room in it
 SAID_STAYS = 60.0  # seconds, after its call, for who comes late
 REGISTERED_WITHIN = 30.0  # seconds for the scheduler to know the worker's client
 _MISSING = object()
@@ -58,7 +59,7 @@ class WorkerData:
     def __init__(self, worker: Worker, client: Client) -> None:
         self._client = client
         self._held: dict[tuple[str, int], Future[Any]] = {}
-        self._full_until = 0.0  # monotonic: nobody reads what is said
+        self._full_until = 0.0  # monotonic: nobody reads what the running call says
         self._said: dict[str, Queue] = {}
         self._worker = worker
 
@@ -125,18 +126,24 @@ class WorkerData:
 
     def emit(self, job_id: str, value: Any) -> None:
         """Put *value* into ``Queue("said:<id>")``; leave it out when nobody empties that."""
-        if time.monotonic() < self._full_until:
+        unread = self._full_until > 0.0
+        if unread and time.monotonic() < self._full_until:
             return
         try:
             with reaching(self._client):
                 queue = self._said.get(job_id)
                 if queue is None:
-                    queue = self._opened(said_name(job_id))
-                    self._said[job_id] = queue
+                    queue = self._said[job_id] = self._opened(said_name(job_id))
+                # The scheduler logs each wait that was in vain: of what is unread, only the first.
+                if unread and queue.qsize(callback_timeout=ANSWER_TIMEOUT) >= SAID_LIMIT:
+                    self._full_until = time.monotonic() + SAID_PAUSE
+                    return
                 queue.put(value, timeout=SAID_TIMEOUT, callback_timeout=SAID_TIMEOUT + 1.0)
+            self._full_until = 0.0
         except ClusterUnavailable as error:  # or the queue is full
-            self._full_until = time.monotonic() + 1.0
-            logger.warning("what job %s says is left out for a second: %s", job_id, error.reason)
+            self._full_until = time.monotonic() + SAID_PAUSE
+            if not unread:
+                logger.warning("of what job %s says, some is left out: %s", job_id, error.reason)
 
     def _opened(self, name: str) -> Queue:
         client = self._client
@@ -150,6 +157,7 @@ class WorkerData:
 
     def silence(self, job_id: str) -> None:
         """Let go of the queue of what a job said, a while after it has ended."""
+        self._full_until = 0.0
         queue = self._said.pop(job_id, None)
         if queue is not None:
             loop = self._worker.loop

@@ -16,6 +16,7 @@ from dask_facade.messages import RUNNER, VERSION, Call, Hello, Outcome
 from dask_facade.worker import preload
 from dask_facade.worker.arguments import Channel
 from dask_facade.worker.data import WorkerData, client_here
+from dask_facade.worker.departure import departure_of
 from dask_facade.worker.execution import Execution
 from dask_facade.worker.isolation import Household, Isolation
 from dask_facade.worker.node import node_name, node_of, queues_here
@@ -87,7 +88,8 @@ def _serve(slot: Slot, worker: Worker) -> str:
         WorkerData(worker, client_here()),
         node_of(hostname, functools.partial(_close, worker)),
     )
-    return runner.serve()
+    with departure_of(worker).awaits(runner):
+        return runner.serve()
 
 
 def _close(worker: Worker, anew: bool) -> None:

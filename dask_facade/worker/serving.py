@@ -128,6 +128,11 @@ class Runner:
         return self._reason
 
     @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody is there to take what comes of its calls."""
+        return self._abandoned
+
+    @property
     def queues(self) -> Sequence[str]:
         """The queues that it takes calls of; none: all."""
         return self._hello.queues
@@ -320,6 +325,7 @@ class Runner:
                         self._reason = self._reason or (
                             "its worker closes" if closing else "told to leave"
                         )
+                        self._give_back()
                         self._changed.notify()
 
     def _take_command(self, ask: Ask) -> None:
@@ -334,6 +340,21 @@ class Runner:
     def _answer(self, ask: Ask) -> None:
         said = commands.answer(self._node, ask)
         self._say([Answer(ask.number, self._node.hostname, said)])
+
+    def _waits_on(self) -> bool:
+        """Tell whether to wait on for a dispatcher: not once it is silent and another one leads.
+
+        The system of one that is stopped, or cut off, still answers for it: its line does not end.
+        """
+        line = self._line
+        if line is None or time.monotonic() - self._heard <= line.welcome.lease:
+            return True
+        found = self._data.dispatcher()
+        if not found or line.address in found:
+            return True
+        logger.warning("runner %s leaves a silent dispatcher", self._hello.identity)
+        self._addresses = (*found, *(each for each in self._addresses if each not in found))
+        return False
 
     def _line_ended(self) -> None:
         with self._changed:
@@ -393,7 +414,7 @@ class Runner:
             return
         if kept:
             self._say([Report(kept)])
-        line.start(self._receive, self._line_ended)
+        line.start(self._receive, self._line_ended, self._waits_on)
 
     def _end(self, reason: str) -> None:
         logger.error("runner %s ends: %s", self._hello.identity, reason)

@@ -16,12 +16,18 @@ def without_slot() -> Iterator[None]:
 
     It holds no slot, so nothing comes of that. The thread ends with its task.
     """
-    pool, thread_state.executor = thread_state.executor, _NoPool()
+    pool = thread_state.executor
+    take_no_slot()
     try:
         yield
     finally:
         thread_state.executor = pool
         thread_state.proceed = False
+
+
+def take_no_slot() -> None:
+    """Let what runs in this thread, which is in no pool, secede and rejoin likewise."""
+    thread_state.executor = _NoPool()
 
 
 class _NoPool:

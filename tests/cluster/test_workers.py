@@ -296,6 +296,17 @@ def test_a_fork_of_a_worker_does_not_hold_its_line(
     client.wait_for_workers(2, timeout=30)
 
 
+def test_a_signal_to_a_fork_of_a_worker_ends_that_alone(place: Callable[[int], Placed]) -> None:
+    runner = place(0)
+    worker, fork = loads(runner.runs(a_call("fork")).result or b"")
+    process = psutil.Process(fork)
+
+    process.terminate()
+
+    assert_gone([process])
+    assert loads(runner.runs(a_call("process")).result or b"") == worker
+
+
 def test_a_runner_finds_the_dispatcher_that_its_scheduler_names(
     place: Callable[[int], Placed], client: Client
 ) -> None:

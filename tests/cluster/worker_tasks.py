@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
-from distributed import get_client
+from distributed import Lock, MultiLock, Semaphore, get_client, get_worker
+from distributed import print as print_to_clients
 
 from dask_facade import shared_task
 from dask_facade.task import Task
+from tests.cluster import seed_programs
+
+PROGRESS = "PROGRESS"  # a state of its own
+logger = logging.getLogger(__name__)
 
 
 @shared_task
@@ -62,3 +70,48 @@ def fork() -> tuple[int, int]:
         time.sleep(60)
         os._exit(0)
     return parent, child
+
+
+@shared_task
+def run_program(name: str, *args: Any) -> Any:
+    """Run what users of Dask write."""
+    return getattr(seed_programs, name)(*args)
+
+
+@shared_task(isolate=True)
+def run_isolated(name: str, *args: Any) -> Any:
+    return getattr(seed_programs, name)(*args)
+
+
+@shared_task(time_limit=60)
+def take_all() -> bool:
+    """Take what at most one may have, and say so as tasks of Dask's do."""
+    with Semaphore(max_leases=1, name="a seat"), MultiLock(["knife", "fork"]), Lock("a plate"):
+        print_to_clients("seated")
+        return bool(Lock("a plate").locked())
+
+
+@shared_task(time_limit=60)
+def look_at_worker() -> list[Any]:
+    """Return what a call in a process of its own has of its worker."""
+    worker = get_worker()
+    try:
+        found = worker.data
+    except AttributeError as error:
+        found = str(error)
+    return [worker.client is get_client(), found]
+
+
+@shared_task(bind=True)
+def flood(self: Task, how: str, count: int) -> float:
+    """Say *count* things and return how many seconds that took."""
+    say: dict[str, Callable[[int], object]] = {
+        "emit": self.emit,
+        "log": lambda number: logger.warning("logged %d", number),
+        "print": lambda number: sys.stdout.write(f"printed {number}\n"),
+        "update": lambda number: self.update_state(state=PROGRESS, meta={"number": number}),
+    }
+    began = time.perf_counter()
+    for number in range(count):
+        say[how](number)
+    return time.perf_counter() - began

@@ -199,6 +199,19 @@ def say(self: Task) -> None:
     channel.emit({"line": 1})
 
 
+@shared_task(bind=True)
+def update_often(self: Task, count: int, path: str) -> float:
+    """Say *count* states, and the last but one until somebody has heard of it; tell how long."""
+    began = time.perf_counter()
+    for number in range(count - 1):
+        self.update_state(state="PROGRESS", meta=number)
+    took = time.perf_counter() - began
+    while not Path(path).exists():
+        time.sleep(0.01)
+    self.update_state(state="PROGRESS", meta=count - 1)
+    return took
+
+
 @shared_task
 def tell(text: str) -> None:
     sys.stdout.write(text + "\n")

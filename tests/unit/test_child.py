@@ -390,6 +390,25 @@ def test_what_a_task_says_reaches_the_runner(run):
     assert channel.said == [("PROGRESS", b"j1", "1"), {"line": 1}]
 
 
+def test_of_many_states_few_are_told_and_the_last_ones_soon(run, tmp_path):
+    heard = tmp_path / "heard"
+
+    class Hearing(Channel):
+        def update(self, state, meta, preview):
+            super().update(state, meta, preview)
+            if loads(meta) == 19_998:
+                heard.touch()
+
+    channel = Hearing()
+
+    took = loads(run("update_often", 20_000, str(heard), channel=channel).result)
+
+    told = [loads(meta) for _, meta, _ in channel.said]
+    assert told == sorted(set(told))
+    assert told[-2:] == [19_998, 19_999]
+    assert len(told) < 10 + 100 * took
+
+
 def test_what_a_thread_says_after_its_call_is_not_taken_for_the_next(run):
     run("say_later")
     channel = Channel()

@@ -482,3 +482,54 @@ def test_the_line_of_a_parent_ends_with_it_though_a_child_lives(store, led):
     finally:
         os.close(write)
         os.close(read)
+
+
+# A dispatcher that is silent
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Clients look soon whether a silent dispatcher still leads."""
+    monkeypatch.setattr(lines, "LULL", 0.01)
+
+
+def test_who_waits_leaves_a_silent_dispatcher_for_the_one_that_leads(
+    patient, client, store, listen
+):
+    first, second = listen(lease=0.05), listen()
+    desk = store.open_desk()
+    desk.lead("first", [first.address], SECRET, None)
+    watch = client.watch(["a"])
+    assert first.hears() == Wait(["a"])
+
+    desk.lead("second", [second.address], SECRET, store.lease())
+
+    assert second.hears() == Wait(["a"])
+    client.unwatch(watch)
+
+
+def test_who_waits_stays_with_a_silent_dispatcher_that_leads(
+    patient, client, store, listen, monkeypatch
+):
+    listener, looks, lease = listen(lease=0.05), threading.Semaphore(0), store.lease
+    store.open_desk().lead("tests", [listener.address], SECRET, None)
+    watch = client.watch(["a"])
+    assert listener.hears() == Wait(["a"])
+    assert watch.take(0) == ([], {"a"})  # there was no line when it began to wait
+    monkeypatch.setattr(store, "lease", lambda: (looks.release(), lease())[1])
+
+    for _ in range(3):
+        assert looks.acquire(timeout=DEADLINE)
+    listener.says(Push([end_of("a")]))
+
+    assert watch.take(DEADLINE) == ([end_of("a")], set())
+    client.unwatch(watch)
+
+
+def test_who_waits_for_nothing_asks_nobody(patient, client, connected, store, monkeypatch):
+    looks = []
+    monkeypatch.setattr(store, "lease", lambda: looks.append(1))
+
+    time.sleep(0.1)  # several lulls
+
+    assert looks == []

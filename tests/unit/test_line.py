@@ -4,7 +4,8 @@ import queue
 import socket
 import struct
 import threading
-from contextlib import closing, suppress
+import tracemalloc
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 from hypothesis import given
@@ -23,11 +24,13 @@ from dask_facade.messages import (
     Hello,
     Inputs,
     Leave,
+    Look,
     Offer,
     Push,
     Refusal,
     Report,
     Unsure,
+    Unwait,
     Wait,
     Welcome,
 )
@@ -186,6 +189,17 @@ def test_what_is_too_long_together_goes_in_several_frames(monkeypatch, kind):
     assert {type(message) for message in heard} == {kind}
     assert [each for (each_parts,) in heard for each in each_parts] == parts
     assert len(heard) > 1
+
+
+@pytest.mark.parametrize("kind", [Wait, Unwait, Look, Unsure])
+def test_more_ids_than_a_frame_takes_go_in_several(monkeypatch, kind):
+    monkeypatch.setattr(lines, "FRAME_LIMIT", 1_000)
+    ids = [str(number) for number in range(1_000)]
+
+    heard = Frames().feed(frames(kind(ids)))
+
+    assert {type(message) for message in heard} == {kind}
+    assert [id for (some,) in heard for id in some] == ids
 
 
 def test_what_fits_goes_in_one_frame():
@@ -603,6 +617,20 @@ def test_a_peer_that_does_not_read_is_dropped(listen):
                 break
 
         assert soon(listener.ends) is False
+
+
+def test_a_line_costs_little_while_nothing_is_said(listener):
+    with ExitStack() as ending:
+        tracemalloc.start()
+        ending.callback(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(50):
+            connection = ending.enter_context(closing(raw(listener)))
+            connection.sendall(frame(hello(str(number))))
+            soon(listener.hellos)
+        after, _ = tracemalloc.get_traced_memory()
+
+    assert (after - before) / 50 < 32 * 1024
 
 
 def test_a_peer_that_reads_slowly_is_not_dropped(listener, end):

@@ -48,6 +48,7 @@ from dask_facade.messages import (
 )
 from dask_facade.serialization import load_exception
 from dask_facade.states import FAILURE, REVOKED, SUCCESS
+from dask_facade.worker import channel as channels
 from dask_facade.worker import serving as running
 from dask_facade.worker.channel import NoData
 from dask_facade.worker.serving import Runner
@@ -322,14 +323,11 @@ def test_a_busy_runner_leaves_when_its_outcome_is_acknowledged(worker, listener)
     assert listener.hears() == Pull("list", 0)
     assert soon(worker.begun) == "list"
 
-    listener.says(Leave(), Inputs("another", 0, [], 0))
-    assert listener.hears() == Pull("list", 0)  # so the Leave was read
+    listener.says(Leave())
+    assert listener.hears() == Returned([("b", 1)])  # at once: it may run elsewhere
     listener.says(Inputs("list", 0, [b"1"], 1))
 
-    assert hears(listener, 2) == [
-        Report([outcome(call("list"), b"1")]),
-        Returned([("b", 1)]),
-    ]
+    assert listener.hears() == Report([outcome(call("list"), b"1")])
     assert worker.said.empty()
     listener.says(Ack([("list", 1)]))
     assert worker.ends() == "told to leave"
@@ -413,6 +411,24 @@ def test_a_runner_whose_worker_closes_gives_back_what_was_claimed_before_it_was_
 
     assert listener.hears() == Returned([("late", 1)])
     assert worker.ends() == "its worker closes"
+
+
+def test_a_busy_runner_that_is_retired_gives_back_the_others_and_ends_its_call(worker, listener):
+    worker.hold("a")
+    listener.says(Hand([call("a"), call("b")]))
+    assert soon(worker.begun) == "a"
+
+    worker.runner.retire()
+    assert listener.hears() == Leave()
+    listener.says(Hand([call("late")]), Leave())
+    assert listener.hears() == Returned([("b", 1), ("late", 1)])
+    worker.release("a")
+    assert listener.hears() == Report([outcome(call("a"))])
+    assert worker.said.empty()
+    listener.says(Ack([("a", 1)]))
+
+    assert worker.ends() == "its worker closes"
+    assert worker.begun.empty()
 
 
 # What a call takes as a list
@@ -757,6 +773,32 @@ def test_an_update_is_told_while_the_call_goes_on(work, listener):
     assert listener.hears() == Report([outcome(call("a"))])
 
 
+def test_large_updates_are_told_at_a_bounded_rate(work, listener, monkeypatch):
+    monkeypatch.setattr(channels, "UPDATE_RATE", 20_000)
+    go_on, ended = threading.Event(), threading.Event()
+
+    def execute(call, channel):
+        channel.update("PROGRESS", b"j" + b"1" * 9_999, "")
+        assert go_on.wait(DEADLINE)
+        channel.update("PROGRESS", b"j2", "")
+        assert ended.wait(DEADLINE)
+        return outcome(call)
+
+    work(execute=execute)
+    soon(listener.hellos)
+    listener.says(Hand([call("a")]))
+
+    assert len(listener.hears().meta) == 10_000
+    before = time.monotonic()
+    go_on.set()
+    assert listener.hears().meta == b"j2"
+    waited = time.monotonic() - before
+    ended.set()
+
+    assert 0.3 < waited < DEADLINE
+    assert listener.hears() == Report([outcome(call("a"))])
+
+
 def test_what_a_thread_says_after_its_call_takes_no_place_of_what_others_say(work, listener):
     channels = []
 
@@ -1002,3 +1044,60 @@ def test_a_runner_finds_the_next_dispatcher_by_the_scheduler(work, listener, lis
     assert second.hears() == report
     second.says(Ack([("a", 1)]), Leave())
     assert worker.ends() == "told to leave"
+
+
+class Asked(Cluster):
+    """Keeps that it was asked."""
+
+    def __init__(self):
+        self.asked = threading.Semaphore(0)
+
+    def dispatcher(self):
+        self.asked.release()
+        return self.addresses
+
+
+def test_a_runner_leaves_a_silent_dispatcher_for_the_one_that_leads(work, listen, monkeypatch):
+    monkeypatch.setattr(lines, "LULL", 0.02)
+    cluster, first, second = Asked(), listen(lease=0.1), listen()
+    worker = work(first.address, data=cluster)
+    soon(first.hellos)
+    first.says(Hand([call("a")]))
+    report = first.hears()
+
+    cluster.addresses = (second.address,)
+
+    assert soon(second.hellos).held == [Held("a", 1, 1, True)]
+    assert second.hears() == report
+    second.says(Ack([("a", 1)]), Leave())
+    assert worker.ends() == "told to leave"
+
+
+def test_a_runner_waits_on_for_a_silent_dispatcher_while_no_other_leads(work, listen, monkeypatch):
+    monkeypatch.setattr(lines, "LULL", 0.02)
+    cluster, listener = Asked(), listen(lease=0.1)
+    cluster.addresses = (listener.address,)
+    worker = work(listener.address, data=cluster)
+    soon(listener.hellos)
+
+    for _ in range(3):
+        assert cluster.asked.acquire(timeout=DEADLINE)
+    listener.says(Hand([call("a")]))
+
+    assert listener.hears() == Report([outcome(call("a"))])
+    assert listener.hellos.empty()
+    listener.says(Ack([("a", 1)]), Leave())
+    assert worker.ends() == "told to leave"
+
+
+def test_a_runner_whose_dispatcher_speaks_asks_nobody(work, listen, monkeypatch):
+    monkeypatch.setattr(lines, "LULL", 0.02)
+    cluster, listener = Asked(), listen(lease=60.0)
+    worker = work(listener.address, data=cluster)
+    soon(listener.hellos)
+
+    time.sleep(0.1)  # several lulls
+    listener.says(Leave())
+
+    assert worker.ends() == "told to leave"
+    assert not cluster.asked.acquire(blocking=False)
