@@ -4,12 +4,16 @@
 # SHARD=i/n    make conformance runs every n-th item, from the i-th; FILES='file file': of these alone
 # ONLY=keys PEERS=names ROUNDS=5 SHORT=1: what make bench measures, with whom, how often; SHORT=1
 #                 only sees that it works
+# FAULT=names ROUNDS=1 JOBS=200 AWAY=30: what make chaos lets happen (none: all; today: a share), how
+#                 often, to how many jobs; seconds for which the database is away;
+#                 SYSTEM=celery or celery-acks-late: to what it happens
+# MINUTES=20 RATE=200: how long make soak lasts, with how many jobs a second
 
 VENV := .venv
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench conformance clean
+.PHONY: help demo test lint bench chaos soak conformance clean
 
 help:
 	@echo 'make demo [ONCE=1]          run the demo site: database, cluster, dispatcher, web server'
@@ -17,6 +21,10 @@ help:
 	@echo 'make lint                   run ruff and mypy'
 	@echo 'make bench [ONLY=keys] [PEERS=names] [ROUNDS=5] [SHORT=1]'
 	@echo '                            measure beside Celery and plain Dask; writes build/bench.json'
+	@echo 'make chaos [FAULT=names] [ROUNDS=1] [JOBS=200] [AWAY=30] [SYSTEM=..]'
+	@echo '                            kill and cut what jobs run on, and count; writes build/chaos.json'
+	@echo 'make soak [MINUTES=20] [RATE=200]'
+	@echo '                            see that memory does not grow with jobs; writes build/soak.json'
 	@echo 'make conformance [SHARD=i/n] [FILES=..]'
 	@echo '                            run tests of Celery itself on it; writes build/conformance.json'
 	@echo 'make clean                  remove what these commands have made'
@@ -39,6 +47,14 @@ lint: $(VENV)/.installed-lint
 bench: $(VENV)/.installed-bench
 	@$(VENV)/bin/python -m tests.benchmarks --only '$(ONLY)' --peers '$(PEERS)' \
 		--rounds $(or $(ROUNDS),5) $(if $(filter-out 0,$(SHORT)),--short)
+
+# It needs PostgreSQL's programs; the server is its own, as all else. For Celery it needs Redis's.
+chaos: $(VENV)/.installed-$(if $(SYSTEM),bench,test)
+	@$(VENV)/bin/python -m tests.chaos --fault '$(FAULT)' --rounds $(or $(ROUNDS),1) \
+		--jobs $(or $(JOBS),200) --away $(or $(AWAY),30) --system $(or $(SYSTEM),dask_facade)
+
+soak: $(VENV)/.installed-test
+	@$(VENV)/bin/python -m tests.chaos.soak --minutes $(or $(MINUTES),20) --rate $(or $(RATE),200)
 
 # It needs a package index for Celery's source distribution, and Redis, which is started if need be.
 conformance: $(VENV)/bin/python

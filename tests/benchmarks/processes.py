@@ -89,6 +89,11 @@ class Server(_Process):
     ) -> None:
         self._stop()
 
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        """Its process, within the block."""
+        return self._process
+
     def _wait_until_ready(self) -> re.Match[str]:
         deadline = time.monotonic() + START_TIMEOUT
         while True:
