@@ -188,7 +188,7 @@ class Config:
     def __getitem__(self, name: str) -> Any:
         if not self._loaded:
             self._load()
-        return self._values[_new_name(name)]
+        return self._values[new_name(name)]
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.update({name: value})
@@ -196,7 +196,7 @@ class Config:
     def __contains__(self, name: str) -> bool:
         if not self._loaded:
             self._load()
-        return _new_name(name) in self._values
+        return new_name(name) in self._values
 
     def __iter__(self) -> Iterator[str]:
         if not self._loaded:
@@ -260,13 +260,14 @@ class Config:
                 self._loading = False
 
 
-def _new_name(name: str) -> str:
+def new_name(name: str) -> str:
+    """Return what a setting is called today: lower case, and not as Celery 3 had it."""
     lower = name.lower()
     return _OLD_NAMES.get(lower, lower)
 
 
 def _named_anew(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {_new_name(name): value for name, value in values.items()}
+    return {new_name(name): value for name, value in values.items()}
 
 
 def _read(source: object, namespace: str) -> dict[str, Any]:
