@@ -129,14 +129,21 @@ class Control:
             self.revoke(sorted(running), terminate=True)
         return replies if wants_reply else None
 
-    def purge(self, connection: Any = None, *, timeout: float = PURGE_TIMEOUT) -> int:
+    def purge(
+        self,
+        connection: Any = None,
+        *,
+        queues: Iterable[str] | None = None,
+        timeout: float = PURGE_TIMEOUT,
+    ) -> int:
         """End all calls that wait for nothing but a worker, or their time; return how many.
 
-        They are revoked. What waits for other jobs, or to be tried again, is left. Raises
-        DispatcherAway.
+        With *queues* those of these alone. They are revoked. What waits for other jobs, or to be
+        tried again, is left. Raises DispatcherAway.
         """
         counts: list[int] = []
-        question = Ask(0, "purge", b"{}", (), "")
+        said = json.dumps({"queues": None if queues is None else list(queues)}).encode()
+        question = Ask(0, "purge", said, (), "")
 
         def heard(node: str, said: bytes) -> None:
             counts.append(json.loads(said))

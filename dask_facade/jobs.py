@@ -101,7 +101,7 @@ class Written:
     released: tuple[tuple[str, int], ...]  # (id, hand) that moved
     claimed: tuple[tuple[str, int], ...]  # (id, hand) that moved
     ready: tuple[Call, ...]  # dependants and error callbacks that now wait for nothing
-    seen: int = 0  # rows that `take_up` looked at: those that wait for others, too
+    more: bool = False  # `take_up` may find others
 
 
 class Asked(NamedTuple):

@@ -17,6 +17,7 @@ from dask_facade.stamps import NAMES, stamps_of
 
 NAME_LIMIT = 255
 PRIORITIES = 2**31
+LONGEST = 6e10  # seconds, 1,900 years: what is no further off has a date
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +127,13 @@ def begin_of(
     """Return when a call is due (None: at once), and its delay from when it waits for nothing.
 
     A countdown is a delay of what *waits* for another job. Raises ValueError for a time without
-    a zone where *zone* is None.
+    a zone where *zone* is None, and for a countdown that leads to no date.
     """
     if not said:
         return None, 0.0
     countdown, eta = said.get("countdown"), said.get("eta")
     if countdown is not None:
-        seconds = float(countdown)
+        seconds = _seconds("countdown", countdown)
         return (None, max(seconds, 0.0)) if waits else (now() + seconds, 0.0)
     return (None if eta is None else _moment("eta", eta, zone)), 0.0
 
@@ -147,10 +148,19 @@ def expiry_of(
     if expires is None:
         return None
     if isinstance(expires, timedelta):
-        return now() + expires.total_seconds()
+        return now() + _seconds("expires", expires.total_seconds())
     if isinstance(expires, int | float):
-        return now() + expires
+        return now() + _seconds("expires", expires)
     return _moment("expires", expires, zone)
+
+
+def _seconds(option: str, value: Any) -> float:
+    seconds = float(value)
+    if not abs(seconds) <= LONGEST:  # nor is NaN
+        raise ValueError(
+            f"{option} must be a number of seconds that leads to a date, not {value!r}"
+        )
+    return seconds
 
 
 def _moment(option: str, value: Any, zone: tzinfo | None) -> float:

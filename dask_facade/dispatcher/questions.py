@@ -250,11 +250,11 @@ class Questions:
         return told
 
     async def _purge(self, nodes: Nodes, said: Any) -> Mapping[str, Any]:
-        """End all calls that wait for nothing but a runner, or their time."""
+        """End all calls, or those of some queues, that wait for a runner or their time alone."""
         writer = self._writer
-        desk, epoch = writer.desk, writer.epoch
+        desk, epoch, queues = writer.desk, writer.epoch, said.get("queues")
         count = 0
-        while ids := await writer.run(partial(desk.idle, ROWS)):
+        while ids := await writer.run(partial(desk.idle, ROWS, queues)):
             written, _ = await writer.run(partial(desk.revoke, epoch, ids, WITHDRAWN))
             self._switchboard.step(Wrote(Batch(), written))
             count += len(written.outcomes)

@@ -9,7 +9,7 @@ from dask_facade.ledger.inputs import error_inputs, told_first
 from dask_facade.ledger.session import Session
 from dask_facade.messages import Call, Shape
 
-ID, ATTEMPT, HAND, ETA, SHAPE = 0, 2, 3, 7, 14  # in a row of sql.CALL
+ID, ATTEMPT, HAND, ETA, SHAPE, PAYLOAD = 0, 2, 3, 7, 14, 15  # in a row of sql.CALL
 OPEN, DELAY = 19, 20  # in a row of sql.WAITING_CALL
 
 

@@ -10,14 +10,14 @@ from typing import Any
 from dask_facade.elsewhere import scheduler_at
 from dask_facade.exceptions import LeadershipLost, LedgerBusy, LedgerNotReady
 from dask_facade.jobs import Asked, Batch, Ending, InFlight, Saying, Written
-from dask_facade.ledger.calls import ATTEMPT, HAND, ID, calls_of_rows
+from dask_facade.ledger.calls import ATTEMPT, HAND, ID, PAYLOAD, calls_of_rows
 from dask_facade.ledger.consequences import Consequences
 from dask_facade.ledger.ends import can_be_kept, check_end, claims_to_end, ending_of, revocation_of
 from dask_facade.ledger.inputs import told_input
 from dask_facade.ledger.session import Session
 from dask_facade.ledger.spawns import Known, answer_to, joins_of, refusal_of, without_known
 from dask_facade.ledger.sql import COLUMNS
-from dask_facade.ledger.store import Lease
+from dask_facade.ledger.store import TAKEN_BYTES, Lease
 from dask_facade.messages import Call, Edge, NewJob, Spawn, Spawned, Update
 from dask_facade.states import PENDING, READY_STATES
 
@@ -122,12 +122,12 @@ class SqlDesk:
             return _NOTHING
         follows = Consequences(session)
         with session.transaction(epoch):
-            rows = session.rows(self._said.new, *new, limit)
-            rows += session.rows(self._said.due, *due, limit)
+            rows = session.rows(self._said.new, *new, limit, TAKEN_BYTES)
+            rows += session.rows(self._said.due, *due, limit, TAKEN_BYTES)
             rows.sort(key=lambda row: (-row[5], row[6]))
             follows.count_afresh(rows[:limit])
-        seen = min(len(rows), limit)
-        return Written((), tuple(follows.failed), (), (), tuple(follows.ready), seen)
+        more = len(rows) >= limit or sum(len(row[PAYLOAD]) for row in rows) >= TAKEN_BYTES
+        return Written((), tuple(follows.failed), (), (), tuple(follows.ready), more)
 
     def spawn(self, epoch: int, spawns: Sequence[Spawn]) -> Sequence[Spawned]:
         """Insert what running calls submit, each all or nothing, and answer in their order."""
@@ -322,10 +322,14 @@ class SqlDesk:
             rows = session.rows(self._said.later, session.at(0), limit)
             return calls_of_rows(session, rows)
 
-    def idle(self, limit: int) -> Sequence[str]:
+    def idle(self, limit: int, queues: Collection[str] | None = None) -> Sequence[str]:
         """Return the ids of calls that wait for a runner or their time alone; oldest first."""
-        with self._session.reading():
-            return [id for (id,) in self._session.rows(self._said.idle, limit)]
+        session = self._session
+        with session.reading():
+            if queues is None:
+                return [id for (id,) in session.rows(self._said.idle, limit)]
+            rows = session.rows(self._said.idle_of, session.among(queues), limit)
+            return [id for (id,) in rows]
 
     def inputs(self, job_id: str, start: int, limit: int) -> tuple[Sequence[bytes], int]:
         """Return a job's inputs from position *start* on, and how many there are in all."""

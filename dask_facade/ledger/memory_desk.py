@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from dask_facade.elsewhere import future_at
 from dask_facade.exceptions import LeadershipLost
@@ -21,7 +22,7 @@ from dask_facade.ledger.memory_consequences import MemoryConsequences
 from dask_facade.ledger.memory_moves import Moves
 from dask_facade.ledger.rows import Row, Tables
 from dask_facade.ledger.spawns import answer_to, joins_of, refusal_of, without_known
-from dask_facade.ledger.store import Lease
+from dask_facade.ledger.store import TAKEN_BYTES, Lease
 from dask_facade.messages import Call, Spawn, Spawned, Update
 from dask_facade.states import (
     FAILURE,
@@ -119,18 +120,19 @@ class MemoryDesk:
         with self._tables.lock:
             self._led(epoch)
             now = self._clock()
-            rows = [self._tables.rows[id] for id in self._tables.untaken]
-            rows = [
-                row
-                for row in rows
-                if (row.created <= now - grace if row.due is None else row.due <= now + horizon)
-                and row.job.queue not in without
-            ]
-            rows.sort(key=lambda row: (-row.job.priority, row.created, row.number))
-            del rows[limit:]
+            waiting = [self._tables.rows[id] for id in self._tables.untaken]
+            waiting = [row for row in waiting if row.job.queue not in without]
+            new = [row for row in waiting if row.due is None and row.created <= now - grace]
+            new.sort(key=_turn_of)
+            due = [(row.due, row) for row in waiting if row.due is not None]
+            due = [each for each in due if each[0] <= now + horizon]
+            due.sort(key=lambda each: (each[0], each[1].number))
+            rows = _first(new, limit) + _first([row for _, row in due], limit)
+            rows.sort(key=_turn_of)
             follows = self._follows()
-            follows.count_afresh(rows)
-            return Written((), tuple(follows.failed), (), (), tuple(follows.ready), len(rows))
+            follows.count_afresh(rows[:limit])
+            more = len(rows) >= limit or sum(map(_size_of, rows)) >= TAKEN_BYTES
+            return Written((), tuple(follows.failed), (), (), tuple(follows.ready), more)
 
     def spawn(self, epoch: int, spawns: Sequence[Spawn]) -> Sequence[Spawned]:
         """Insert what running calls submit, each all or nothing, and answer in their order."""
@@ -340,10 +342,11 @@ class MemoryDesk:
             waiting.sort(key=lambda each: each[0])
             return [self._tables.call(row) for _, row in waiting[:limit]]
 
-    def idle(self, limit: int) -> Sequence[str]:
+    def idle(self, limit: int, queues: Collection[str] | None = None) -> Sequence[str]:
         """Return the ids of calls that wait for a runner or their time alone; oldest first."""
         with self._tables.lock:
             rows = [row for row in self._tables.rows.values() if self._is_idle(row)]
+            rows = [row for row in rows if queues is None or row.job.queue in queues]
             rows.sort(key=lambda row: (row.created, row.number))
             return [row.job.id for row in rows[:limit]]
 
@@ -403,3 +406,17 @@ class MemoryDesk:
         if lease is None or lease.epoch != epoch:
             raise LeadershipLost(f"epoch {epoch} is over: nothing was written")
         return lease
+
+
+def _first(rows: Sequence[Row], limit: int) -> list[Row]:
+    """Return the first of *rows*: so many, and none behind TAKEN_BYTES."""
+    before = accumulate(map(_size_of, rows), initial=0)
+    return [row for row, size in zip(rows[:limit], before, strict=False) if size < TAKEN_BYTES]
+
+
+def _size_of(row: Row) -> int:
+    return len(row.job.payload)
+
+
+def _turn_of(row: Row) -> tuple[int, float, int]:
+    return -row.job.priority, row.created, row.number

@@ -148,6 +148,20 @@ def may_enter(state: str) -> str:
     return words(SOURCES[state])
 
 
+def _first(waiting: str, order: str, mark: str) -> str:
+    """Return what reads the first of *waiting*: so many, and none behind so many bytes to carry.
+
+    Only of those that are read, the arguments themselves are looked at.
+    """
+    return (
+        f"SELECT {WAITING_CALL} FROM (SELECT id AS taken, sum(size) OVER line - size AS before"
+        f" FROM (SELECT id, priority, created, eta, length(payload) AS size {waiting}"
+        f" ORDER BY {order} LIMIT {mark}) found"
+        f" WINDOW line AS (ORDER BY {order}, id ROWS UNBOUNDED PRECEDING)) first"
+        f" JOIN {JOB} ON id = taken WHERE before < {mark}"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Statements:
     """What both databases say alike, but for the marks of parameters."""
@@ -171,6 +185,7 @@ class Statements:
     in_flight: str
     later: str
     idle: str
+    idle_of: str
     revoked: str
     slice_of_inputs: str
     count_inputs: str
@@ -213,14 +228,21 @@ def statements(
     """
     fence = f"SELECT epoch FROM {LEASE} WHERE name = '{LEASE_NAME}' AND epoch = {mark}"
     new = (
-        f"SELECT {WAITING_CALL} FROM {JOB}{by.format('dask_facade_new')}"
+        f"FROM {JOB}{by.format('dask_facade_new')}"
         f" WHERE state = '{PENDING}' AND open IS NULL AND eta IS NULL AND created <= {at}"
         f" AND NOT queue {among}"
     )
     due = (
-        f"SELECT {WAITING_CALL} FROM {JOB}{by.format('dask_facade_due')}"
+        f"FROM {JOB}{by.format('dask_facade_due')}"
         f" WHERE state IN {WAITING} AND open IS NULL AND eta IS NOT NULL AND eta <= {at}"
         f" AND NOT queue {among}"
+    )
+    idle = (
+        f"SELECT id FROM {JOB} job WHERE state = '{PENDING}' AND (open IS NULL OR open = 0)"
+        f" AND NOT graph AND NOT EXISTS (SELECT 1 FROM {EDGE} edge"
+        f" JOIN {JOB} parent ON parent.id = edge.parent_id"
+        f" WHERE edge.child_id = {own} AND parent.state NOT IN {words(READY_STATES)}"
+        " LIMIT 1 OFFSET 0)"
     )
     return Statements(
         fence=fence,
@@ -269,9 +291,9 @@ def statements(
             f" CASE WHEN state = '{RETRY}' THEN result_preview ELSE {mark} END"
             f" WHERE id = {mark} AND {plain}state IN {UNREADY}"
         ),
-        peek=f"SELECT ({fence}), EXISTS ({new}), EXISTS ({due})",
-        new=f"{new} ORDER BY priority DESC, created LIMIT {mark}",
-        due=f"{due} ORDER BY eta LIMIT {mark}",
+        peek=f"SELECT ({fence}), EXISTS (SELECT 1 {new}), EXISTS (SELECT 1 {due})",
+        new=_first(new, "priority DESC, created", mark),
+        due=_first(due, "eta", mark),
         in_flight=(
             f"SELECT {CALL}, runner, worker FROM {JOB}{by.format('dask_facade_in_flight')}"
             f" WHERE state IN {IN_FLIGHT}"
@@ -281,14 +303,8 @@ def statements(
             f" WHERE state IN {WAITING} AND open IS NULL AND eta IS NOT NULL AND eta > {at}"
             f" ORDER BY eta LIMIT {mark}"
         ),
-        idle=(
-            f"SELECT id FROM {JOB} job WHERE state = '{PENDING}' AND (open IS NULL OR open = 0)"
-            f" AND NOT graph AND NOT EXISTS (SELECT 1 FROM {EDGE} edge"
-            f" JOIN {JOB} parent ON parent.id = edge.parent_id"
-            f" WHERE edge.child_id = {own} AND parent.state NOT IN {words(READY_STATES)}"
-            " LIMIT 1 OFFSET 0)"
-            f" ORDER BY created LIMIT {mark}"
-        ),
+        idle=f"{idle} ORDER BY created LIMIT {mark}",
+        idle_of=f"{idle} AND queue {among} ORDER BY created LIMIT {mark}",
         revoked=(
             f"SELECT id FROM {JOB} WHERE state = '{REVOKED}' ORDER BY created DESC LIMIT {mark}"
         ),

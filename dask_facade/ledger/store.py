@@ -14,6 +14,8 @@ from typing import Protocol
 from dask_facade.jobs import Asked, Batch, Ending, InFlight, Job, Saying, Written
 from dask_facade.messages import Call, Edge, NewJob, Spawn, Spawned, Update
 
+TAKEN_BYTES = 16 * 2**20  # of arguments, with which no more rows are taken up at once
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -191,8 +193,8 @@ class Desk(Protocol):
     ) -> Written:
         """Take up to *limit* waiting rows that no leader has taken up; ready and failed are told.
 
-        Those of the queues *without* stay as they are, and hold no others back. `Written.seen`
-        tells how many were taken up.
+        Fewer where they carry much: about TAKEN_BYTES. `Written.more` tells whether there may be
+        others. Those of the queues *without* stay as they are, and hold no others back.
 
         Rows without an eta wait *grace* seconds first (their submitter's hint may be on its way);
         rows with one are taken *horizon* seconds ahead of it. Ordered by priority (larger first),
@@ -264,10 +266,10 @@ class Desk(Protocol):
     def later(self, limit: int) -> Sequence[Call]:
         """Return the calls that wait for a time to come, and were not taken up: nearest first."""
 
-    def idle(self, limit: int) -> Sequence[str]:
+    def idle(self, limit: int, queues: Collection[str] | None = None) -> Sequence[str]:
         """Return the ids of calls that wait for a runner or their time alone; oldest first.
 
-        Not those that wait to be tried again.
+        Of these *queues*, or of all. Not those that wait to be tried again.
         """
 
     def inputs(self, job_id: str, start: int, limit: int) -> tuple[Sequence[bytes], int]:

@@ -117,14 +117,15 @@ def is_ours(name: str) -> bool:
 
 def said(value: Any) -> bytes:
     """Return an answer as JSON; what that cannot say is put into words."""
-    return json.dumps(_sayable(value), default=preview).encode()
+    return json.dumps(sayable(value), default=preview).encode()
 
 
-def _sayable(value: Any) -> Any:
+def sayable(value: Any) -> Any:
+    """Return a value with keys that JSON can say, and lists for what is like one."""
     if isinstance(value, Mapping):
-        return {str(key): _sayable(each) for key, each in value.items()}
+        return {str(key): sayable(each) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_sayable(each) for each in value]
+        return [sayable(each) for each in value]
     return value
 
 
@@ -153,7 +154,15 @@ def report(state: Node, **_: Any) -> Any:
     return ok(state.app.bugreport())
 
 
-@inspect_command(alias="dump_conf", signature="[include_defaults=False]")
+def _truth(word: str) -> bool:
+    if word.lower() not in ("false", "no", "true", "yes"):
+        raise ValueError("say true or false")
+    return word.lower() in ("true", "yes")
+
+
+@inspect_command(
+    alias="dump_conf", signature="[with_defaults=false]", args=[("with_defaults", _truth)]
+)
 def conf(state: Node, with_defaults: bool = False, **_: Any) -> Any:
     """Tell the settings, without secrets."""
     conf = state.app.conf
@@ -288,8 +297,10 @@ def objgraph(state: Node, **_: Any) -> Any:
 # What is told
 
 
-@control_command(signature="<task> <rate, as in 10/m>")
-def rate_limit(state: Node, task_name: str, rate_limit: Any = None, **_: Any) -> Any:
+@control_command(
+    signature="<task> <rate, as in 10/m>", args=[("task_name", str), ("rate_limit", str)]
+)
+def rate_limit(state: Node, task_name: str, rate_limit: Any, **_: Any) -> Any:
     """Let calls of a task begin so often, on all workers together."""
     try:
         rate_of(rate_limit)
@@ -302,7 +313,10 @@ def rate_limit(state: Node, task_name: str, rate_limit: Any = None, **_: Any) ->
     return ok("new rate limit set successfully" if rate_limit else "rate limit disabled")
 
 
-@control_command(signature="<task> <soft> [hard]")
+@control_command(
+    signature="<task> <soft> [hard]",
+    args=[("task_name", str), ("soft", float), ("hard", float)],
+)
 def time_limit(state: Node, task_name: str = "", **_: Any) -> Any:
     """Refuse: a call has the limits that it was submitted with."""
     return nok(
@@ -311,7 +325,10 @@ def time_limit(state: Node, task_name: str = "", **_: Any) -> Any:
     )
 
 
-@control_command(signature="<queue> [exchange [type [routing_key]]]")
+@control_command(
+    signature="<queue> [exchange [type [routing_key]]]",
+    args=[("queue", str), ("exchange", str), ("exchange_type", str), ("routing_key", str)],
+)
 def add_consumer(state: Node, queue: str, **_: Any) -> Any:
     """Take calls of one more queue."""
     for runner in list(state.runners):
@@ -320,7 +337,7 @@ def add_consumer(state: Node, queue: str, **_: Any) -> Any:
     return ok(f"add consumer {queue}")
 
 
-@control_command(signature="<queue>")
+@control_command(signature="<queue>", args=[("queue", str)])
 def cancel_consumer(state: Node, queue: str, **_: Any) -> Any:
     """Take no more calls of a queue."""
     if any(not runner.queues for runner in state.runners):
@@ -364,8 +381,9 @@ def _fixed(state: Node, **_: Any) -> Any:
     )
 
 
-for _name in ("pool_grow", "pool_shrink", "autoscale"):
-    Panel.register(_fixed, name=_name)
+for _name in ("pool_grow", "pool_shrink"):
+    Panel.register(_fixed, name=_name, signature="[n]", args=[("n", int)])
+Panel.register(_fixed, name="autoscale", signature="[max [min]]", args=[("max", int), ("min", int)])
 
 
 def _nothing(state: Node, **_: Any) -> Any:

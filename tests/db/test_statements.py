@@ -17,6 +17,7 @@ INDEXES = {
     "in_flight": "dask_facade_in_flight",
     "later": "dask_facade_due",
     "idle": "dask_facade_edge_child",
+    "idle_of": "dask_facade_edge_child",
     "revoked": "dask_facade_state",
     "expired": "dask_facade_edge_parent",
     "edges_from": "dask_facade_edge_parent",
@@ -45,8 +46,8 @@ INDEXES = {
 def parameters(session, name):
     ids = session.among(["a", "b"])
     return {
-        "new": (session.at(0), ids, 10),
-        "due": (session.at(2), ids, 10),
+        "new": (session.at(0), ids, 10, 100),
+        "due": (session.at(2), ids, 10, 100),
         "peek": (1, session.at(0), ids, session.at(2), ids),
         "slice_of_inputs": ("a", 10, 0, 100),
         "count_inputs": ("a",),
@@ -55,6 +56,7 @@ def parameters(session, name):
         "in_flight": (),
         "later": (session.at(0), 10),
         "idle": (10,),
+        "idle_of": (ids, 10),
         "revoked": (10,),
         "expired": (SUCCESS, session.at(0), session.at(0), 10),
     }.get(name, (ids,))

@@ -94,6 +94,23 @@ def test_no_more_are_taken_up_than_asked_for(ledger):
     assert ledger.take_up(limit=10) == [jobs[3].id, jobs[4].id]
 
 
+def test_few_rows_are_taken_up_that_carry_much(ledger):
+    large = [job(priority=-place, payload=b"j" * (6 * 2**20)) for place in range(5)]
+    due = job(due=time.time() - 86_400, priority=-9, payload=b"j" * (6 * 2**20))
+    ledger.submit(*large, due, job(priority=-10))
+
+    first = ledger.taken()
+    rest = []
+    while (taken := ledger.taken()).more:
+        rest += ready(taken)
+    rest += ready(taken)
+
+    assert ready(first) == [*(each.id for each in large[:3]), due.id]
+    assert first.more
+    assert [id for id in rest if id in {each.id for each in large}] == [large[3].id, large[4].id]
+    assert len(rest) == 3
+
+
 def test_rows_that_wait_for_others_are_taken_up_but_not_returned(ledger):
     steps, edges = chain(3)
     ledger.submit(*steps, edges=edges)
@@ -222,7 +239,7 @@ def test_rows_of_some_queues_are_left_out_and_hold_no_others_back(ledger):
     second = ledger.taken(without=["mail"])
 
     assert sorted([*ids(first), *ids(second)]) == sorted([other.id, due.id])
-    assert ledger.taken(without=["mail", "celery"]).seen == 0
+    assert not ledger.taken(without=["mail", "celery"]).more
     assert sorted(ledger.take_up()) == sorted(each.id for each in mail)
 
 
@@ -230,9 +247,9 @@ def test_rows_that_wait_for_others_are_seen(ledger):
     steps, edges = chain(3)
     ledger.submit(*steps, edges=edges)
 
-    assert ledger.taken(limit=2).seen == 2
-    assert ledger.taken(limit=2).seen == 1
-    assert ledger.taken(limit=2).seen == 0
+    assert ledger.taken(limit=2).more
+    assert not ledger.taken(limit=2).more
+    assert not ledger.taken(limit=2).more
 
 
 def test_what_is_left_is_taken_up_again(ledger):

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from django.db import connections
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
-from dask_facade.exceptions import LedgerRefused
-from dask_facade.jobs import Ending, Job, Release, Saying
+from dask_facade.exceptions import LeadershipLost, LedgerRefused
+from dask_facade.jobs import Batch, Ending, Job, Release, Saying
 from dask_facade.ledger.memory import MemoryStore
 from dask_facade.ledger.orm import OrmStore
 from dask_facade.messages import Edge, Shape, Spawn, Update
@@ -65,6 +72,7 @@ def make_machine(alias, desk):
             memory = MemoryStore()
             self.twins = [Led(memory, memory.open_desk()), Led(OrmStore(alias), desk)]
             self.jobs = []
+            self.lives = {}
             self.plans = 0
 
         def both(self, act):
@@ -72,6 +80,17 @@ def make_machine(alias, desk):
             mine, its = (refused_or(act, twin) for twin in self.twins)
             assert mine == its
             return mine
+
+        @invariant()
+        def lives_go_one_way(self):
+            """Nothing but its next attempt moves a job that has ended."""
+            lives = {}
+            for id, row in self.rows().items() if getattr(self, "twins", None) else ():
+                lives[id] = now = (row.attempt, row.hand, row.state)
+                was = self.lives.get(id, (0, 0, PENDING))
+                assert now[:2] >= was[:2]
+                assert was[2] not in READY_STATES or now[0] > was[0] or now == was
+            self.lives = lives
 
         def rows(self):
             return self.twins[0].store._tables.rows
@@ -100,6 +119,7 @@ def make_machine(alias, desk):
                 ]
                 made = job(
                     f"{self.plans}-{number}",
+                    queue=data.draw(st.sampled_from(["celery", "celery", "mail"])),
                     priority=data.draw(st.integers(0, 2)),
                     due=data.draw(TIMES),
                     expires=data.draw(TIMES),
@@ -173,9 +193,32 @@ def make_machine(alias, desk):
             ]
             self.both(lambda twin: twin.desk.update(twin.epoch, updates))
 
-        @rule()
-        def take_up(self):
-            self.both(lambda twin: comparable(twin.taken()))
+        @rule(without=st.sampled_from([(), (), ("mail",)]))
+        def take_up(self, without):
+            self.both(lambda twin: comparable(twin.taken(without=without)))
+
+        @rule(data=st.data())
+        def leave(self, data):
+            ids = [made.id for made in self.some(data)]
+            self.both(lambda twin: comparable(twin.write(left=ids)))
+
+        @rule(data=st.data())
+        def change_leaders(self, data):
+            """The last one writes nothing any more, whatever it has in hand."""
+            made = self.some(data)[:1]
+            late = Batch(
+                outcomes=[end(each, attempt=self.place(each)[0], hand=1) for each in made],
+                claims=[claim(each, attempt=1, hand=1) for each in made],
+            )
+
+            def act(twin):
+                before, seen = twin.epoch, twin.desk.lease()
+                twin.epoch = twin.desk.lead("next", (), b"", seen).epoch
+                with pytest.raises(LeadershipLost):
+                    twin.desk.write(before, late)
+                return twin.epoch, twin.desk.forget_taken(twin.epoch)
+
+            self.both(act)
 
         @rule()
         def forget_taken(self):
@@ -227,6 +270,7 @@ def make_machine(alias, desk):
         @rule()
         def look(self):
             self.both(lambda twin: sorted(twin.desk.idle(1_000)))
+            self.both(lambda twin: sorted(twin.desk.idle(1_000, ["default", "other"])))
             self.both(lambda twin: sorted(twin.desk.revoked(1_000)))
             self.both(lambda twin: told(twin.desk.later(1_000)))
 

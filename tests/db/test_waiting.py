@@ -50,6 +50,15 @@ def test_calls_that_wait_for_a_runner_or_their_time_can_be_dropped(ledger):
     assert idle(ledger, limit=2) == [taken.id, new.id]
 
 
+def test_what_is_dropped_may_be_of_some_queues_alone(ledger):
+    mail, slow, other = job(queue="mail"), job(queue="slow"), job()
+    ledger.submit(mail, slow, other)
+
+    assert list(ledger.desk.idle(10, ["mail", "slow", "unheard of"])) == [mail.id, slow.id]
+    assert list(ledger.desk.idle(1, ["mail", "slow"])) == [mail.id]
+    assert list(ledger.desk.idle(10, [])) == []
+
+
 def test_what_waits_for_others_is_kept_until_they_have_ended(ledger):
     (first, second), edges = chain(2)
     ledger.submit(first, second, edges=edges)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from tests.cluster.processes import ROOT, DispatcherProcess
 PAGES = {page.stem: page.read_text() for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 FILE = re.compile(r"^`([\w/.]+)`\n\n```python\n(.*?)^```", re.M | re.S)
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
-SESSION = re.compile(r"^```console\n\$ python (\w+\.py)\n(.*?)^```", re.M | re.S)
+SESSION = re.compile(r"^```console\n\$ python (\w+\.py|-m dask_facade .*?)\n(.*?)^```", re.M | re.S)
 SESSIONS = [
     pytest.param(name, printed, id=f"{page}-{name}")
     for page, text in PAGES.items()
@@ -71,8 +72,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize(("name", "printed"), SESSIONS)
-def test_a_script_prints_what_its_page_promises(site: Site, name: str, printed: str) -> None:
-    assert site.run(name) == printed
+def test_a_command_prints_what_its_page_promises(site: Site, name: str, printed: str) -> None:
+    assert site.run(*shlex.split(name)) == printed
 
 
 def test_no_page_takes_the_name_of_another_ones_script() -> None:

@@ -87,6 +87,14 @@ def test_an_installed_module_is_importable(python, tmp_path, module):
     assert Path(where.strip()).is_relative_to(python.parents[1])
 
 
+def test_the_installed_script_is_the_command_line(python, tmp_path):
+    script = run_or_fail(python.with_name("dask-facade"), "--help", cwd=tmp_path)
+    module = run_or_fail(python, "-m", "dask_facade", "--help", cwd=tmp_path)
+
+    assert "inspect" in script
+    assert script.splitlines()[1:] == module.splitlines()[1:]  # the first names the program
+
+
 def test_the_installed_package_is_typed(python, tmp_path):
     check = "from importlib.resources import files; print(files('dask_facade') / 'py.typed')"
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,85 +13,21 @@ from dask_facade import DaskFacade, current
 from dask_facade.exceptions import DispatcherAway
 from dask_facade.inspecting import DuplicateNodenameWarning, flatten_reply
 from dask_facade.ledger.memory import MemoryStore
-from dask_facade.line import token
-from dask_facade.messages import RUNNER, VERSION, Call, Hello, Outcome
 from dask_facade.registry import tasks
 from dask_facade.serialization import dumps
 from dask_facade.states import PENDING, REVOKED, SUCCESS
 from dask_facade.worker import state
 from dask_facade.worker.commands import Panel, control_command, inspect_command
-from dask_facade.worker.endings import outcome_of as ended
-from dask_facade.worker.endings import terminated
 from dask_facade.worker.node import Node
-from dask_facade.worker.serving import Runner
-from tests.unit.house import SECRET, House, job, wait_for
+from tests.unit.house import House, job, wait_for
 from tests.unit.listening import DEADLINE
-from tests.unit.stage import end_of
-
-
-class Worker:
-    """A runner whose calls last until they are let go, or killed."""
-
-    alone = False
-
-    def __init__(self, house: House, name: str, queues: tuple[str, ...] = ()) -> None:
-        self.closed: list[bool] = []
-        self.node = Node(name, self.closed.append)
-        self.released: dict[str, threading.Event] = {}
-        self.killed: set[str] = set()
-        runner = f"runner of {name}"
-        made = token(SECRET, RUNNER, runner)
-        hello = Hello(
-            VERSION, RUNNER, runner, made, name, "tcp://w", queues, node=name, pid=os.getpid()
-        )
-        self.runner = Runner(hello, [house.address], self, lambda: not self.over, node=self.node)
-        self.over = False
-        self._thread = threading.Thread(target=self.runner.serve, name=name)
-        self._thread.start()
-        wait_for(lambda: name in names(house), f"the line of {name}")
-
-    def run(self, call: Call, channel: Any) -> Outcome:
-        released = self.released.setdefault(call.id, threading.Event())
-        if not self.over:
-            released.wait(DEADLINE)
-        if call.id in self.killed:
-            return ended(call, terminated(), time.time(), 0.0)
-        return end_of(call, finished=time.time())
-
-    def release(self, id: str) -> None:
-        self.released.setdefault(id, threading.Event()).set()
-
-    def kill(self, id: str, hand: int) -> bool:
-        self.killed.add(id)
-        self.release(id)
-        return True
-
-    def end_process(self) -> None: ...
-
-    def abandon(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def end(self) -> None:
-        for id in list(self.released):
-            self.release(id)
-        self.over = True
-        with self.runner._changed:
-            self.runner._changed.notify_all()
-        self._thread.join(DEADLINE)
-        assert not self._thread.is_alive()
-
-
-def names(house: House) -> set[str]:
-    return {hello.node for hello in list(house.switchboard.runners())}
+from tests.unit.workers import Worker, begin, reachable
 
 
 @pytest.fixture
 def house(no_thread_stays: None, store: MemoryStore) -> Iterator[House]:
     house = House(store)
-    lease = store.lease()
-    assert lease is not None
-    store._tables.lease = replace(lease, addresses=(house.address,))
+    reachable(store, house)
     yield house
     house.close()
 
@@ -130,12 +64,6 @@ def _clean() -> Iterator[None]:
     tasks._tasks.update(known)
     Panel.data.clear()
     Panel.data.update(commands)
-
-
-def begin(house: House, worker: Worker, id: str, **options: Any) -> None:
-    """Let a worker begin a call that lasts."""
-    house.client().offers(house.submit(job(id, **options)))
-    wait_for(lambda: id in worker.released, f"the beginning of {id}")
 
 
 # Celery's behaviour 29
@@ -524,6 +452,14 @@ def test_purge_ends_what_waits_and_tells_how_much(
     assert app.control.discard_all() == 0
     assert [house.row(id).state for id in "abc"] == [REVOKED] * 3
     assert house.row("busy").state != REVOKED
+
+
+def test_purge_may_be_of_some_queues_alone(app: DaskFacade, house: House) -> None:
+    house.submit(job("a", queue="mail"), job("b", queue="slow"), job("c"))
+
+    assert app.control.purge(queues=["mail", "slow"]) == 2
+    assert app.control.purge(queues=()) == 0
+    assert house.row("c").state != REVOKED
 
 
 def test_purge_needs_no_worker(app: DaskFacade, house: House) -> None:

@@ -246,8 +246,18 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "named.views",
         "templatetags.*",
     ),
-    10: ("apps", "api.*", "celery.*", "contrib.*", "pools.__main__", "utils.*"),
-    11: ("__init__",),
+    10: (
+        "apps",
+        "api.*",
+        "celery.*",
+        "commands.*",
+        "contrib.*",
+        "pools.__main__",
+        "port",
+        "porting.*",
+        "utils.*",
+    ),
+    11: ("__init__", "__main__"),
 }
 ORDERED_FLOOR = 2
 # Modules of one floor also import each other within one sub-package. Besides, the first of these
@@ -294,6 +304,8 @@ SAME_FLOOR = {
     ("contrib", "celery"),
     ("exceptions", "foreign"),
     ("pools", "app"),
+    ("port", "porting"),
+    ("porting", "commands.elsewhere"),
     ("builtin", "making"),
     ("making", "bindings"),
     ("making", "modelled"),
@@ -350,6 +362,8 @@ FORBIDDEN: dict[str, set[str]] = {
     "jobs": {"dask", "distributed"},
     "broker": {"asyncio", "dask", "distributed", "time"},
     "models": {"dask", "distributed"},
+    "port": {"celery", "dask", "distributed", "django"},
+    "porting": {"celery", "dask", "distributed", "django"},
     "admin": {"cloudpickle", "dask", "distributed", "pickle"},
     "api": {"cloudpickle", "dask", "distributed", "pickle"},
 }
@@ -393,6 +407,7 @@ BROAD_EXCEPTS = {
     "worker.commands",
     "cluster.followers",
     "cluster.placement",
+    "commands.finding",  # what a project's modules raise as they are imported
     "dispatcher.beat",
     "dispatcher.dialling",
     "dispatcher.reader",

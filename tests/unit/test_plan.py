@@ -396,6 +396,13 @@ def test_arguments_larger_than_the_limit_are_refused(compiled):
         compiled(call("a", "x" * 10_000))
 
 
+def test_options_much_larger_than_the_limit_are_refused(compiled):
+    compiled(call("a", "x" * 9_000).set(headers={"note": "x" * 9_000}))
+
+    with pytest.raises(PayloadTooLarge, match="all that is said of a takes 2"):
+        compiled(call("a").set(headers={"note": "x" * 20_000}))
+
+
 def test_arguments_that_cannot_be_stored_are_refused(compiled):
     with pytest.raises(EncodeError):
         compiled(call("a", (each for each in ())))

@@ -148,6 +148,15 @@ def test_an_eta_of_a_step_is_kept_as_it_is(compiled):
     assert (second.due, second.delay) == (eta.timestamp(), 0)
 
 
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -float("inf"), 1e300])
+def test_seconds_that_lead_to_no_date_are_refused(compiled, seconds):
+    countdown, expiry = call("b", countdown=seconds), call("b", expires=seconds)
+
+    for made in (countdown, expiry, chain(A, countdown), chain(A, expiry)):
+        with pytest.raises(ValueError, match="number of seconds that leads to a date"):
+            compiled(made)
+
+
 def test_a_countdown_of_a_body_begins_when_the_header_has_ended(compiled):
     assert by_task(compiled(chord([A, B], call("c", countdown=7))))["c"].delay == 7
 
