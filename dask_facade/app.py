@@ -92,6 +92,7 @@ class DaskFacade:
         self.loader = Loader(self)
         self.log = Logging(self)
         self.main = main or ""
+        self.namespace = namespace  # of its settings: packages for Celery ask for it
         self.strict_typing = strict_typing
         self.task_cls = task_cls or self.task_cls
         self.on_after_configure = Signal("app.on_after_configure")
@@ -203,6 +204,7 @@ class DaskFacade:
 
         With *namespace* "CELERY", ``CELERY_TASK_DEFAULT_QUEUE`` is ``conf.task_default_queue``.
         """
+        self.namespace = namespace or self.namespace
         self.conf.add_object(source, namespace)
         tasks.add_source(self._import_included)
 

@@ -65,6 +65,7 @@ def test_a_task_is_sent_by_its_name_without_arguments_too(app, store, arguments)
 def test_settings_say_what_signature_and_task_do_not(app, store):
     app.conf.update(task_default_queue="slow", task_default_priority=7)
     app.config_from_object(SimpleNamespace(CELERY_TASK_IGNORE_RESULT=True), namespace="CELERY")
+    assert app.namespace == "CELERY"
 
     result = app.send_task("a")
 
