@@ -203,8 +203,8 @@ def test_one_release_refuses_the_messages_of_another_by_name(
             sys.executable,
             "-c",
             "import logging, django; logging.basicConfig(); django.setup()\n"
-            "from dask_facade.dispatcher import client\n"
-            "client.VERSION -= 1\n"
+            "from dask_facade.dispatcher import dialling\n"
+            "dialling.VERSION -= 1\n"
             "from tests.cluster import tasks\n"
             "print(tasks.add.delay(20, 22).get(timeout=20))",
         ],
