@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dask_facade.heap import Heap
 from dask_facade.messages import Call
 
-CALL_BYTES = 4 * 2**10  # of arguments and inputs
+CALL_BYTES = 4 * 2**10  # of arguments, options and inputs
 OWN = "own:"
 """Begins the name of a queue of which only those runners take calls that name it."""
 
@@ -24,9 +24,14 @@ def serves(queues: Collection[str], queue: str) -> bool:
     return queue in queues if queues else not is_own(queue)
 
 
+def size_of(call: Call) -> int:
+    """Return how many bytes a call carries."""
+    return len(call.payload) + len(call.options) + sum(map(len, call.inputs))
+
+
 def weight_of(call: Call) -> int:
-    """Return as how many calls one counts: as one, and one more for each CALL_BYTES it takes."""
-    return 1 + (len(call.payload) + sum(map(len, call.inputs))) // CALL_BYTES
+    """Return as how many calls one counts: as one, and one more for each CALL_BYTES it carries."""
+    return 1 + size_of(call) // CALL_BYTES
 
 
 def order_of(call: Call) -> tuple[int, float]:

@@ -38,6 +38,7 @@ from dask_facade.events import (
     Unabort,
     Unrevoke,
     WorkerGone,
+    WorkersPaused,
     Wrote,
 )
 from dask_facade.fleet import Fleet
@@ -175,6 +176,8 @@ class Broker:
                 doubts.line_ended(peer, whole)
             case WorkerGone(worker):
                 doubts.worker_gone(worker)
+            case WorkersPaused(workers):
+                doubts.workers_paused(workers)
             case Placed(worker, runners):
                 doubts.placed(worker, runners)
             case Found(in_flight):

@@ -129,11 +129,14 @@ class Calls:
             options=packed(terms.told, submitter.origin, terms.owner),
             errbacks=pack_jobs(errbacks),
         )
-        if submitter.publish is None:
-            return job
-        headers = submitter.publish(signature, job)
-        options = told({**said, "headers": headers}, task, submitter.defaults, place.layout)
-        return job._replace(options=packed(options, submitter.origin, terms.owner))
+        if submitter.publish is not None:
+            headers = submitter.publish(signature, job)
+            options = told({**said, "headers": headers}, task, submitter.defaults, place.layout)
+            job = job._replace(options=packed(options, submitter.origin, terms.owner))
+        size, limit = len(payload) + len(job.options), 2 * submitter.payload_limit
+        if size > limit:
+            raise PayloadTooLarge(f"all that is said of {signature.task}", size, limit)
+        return job
 
     def _terms(
         self, signature: Signature, said: Mapping[str, Any], task: Runnable | None, place: Place

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from dask_facade.events import RunnerUp
 from dask_facade.fleet import Fleet
@@ -27,7 +27,7 @@ class Doubts:
         if runner is None:
             runner = fleet.runners[event.runner] = Runner(event.runner, event.worker, event.queues)
         runner.up, runner.worker, runner.queues = True, event.worker, event.queues
-        runner.missed_since = steady
+        runner.missed_since, runner.paused = steady, event.worker in fleet.paused
         runner.told = {(each.id, each.hand): each for each in event.held}
         for entry in list(runner.held.values()):
             if entry.phase != CLAIMED:
@@ -95,6 +95,14 @@ class Doubts:
                 self._retire(runner)
             else:
                 self._decide(runner)
+
+    def workers_paused(self, workers: Collection[str]) -> None:
+        """Let runners on these workers end what they run and begin nothing, until they go on."""
+        self._fleet.paused = frozenset(workers)
+        for runner in self._fleet.runners.values():
+            before, runner.paused = runner.paused, runner.worker in workers
+            if runner.paused and not before and runner.up and runner.held:
+                self._roster.say(runner.id, Recall())
 
     def placed(self, worker: str, runners: Iterable[str]) -> None:
         """Let runners go whose place another has now."""

@@ -45,6 +45,12 @@ class WorkerGone(NamedTuple):
     worker: str
 
 
+class WorkersPaused(NamedTuple):
+    """These workers, and no others, are paused by Dask: they lack memory."""
+
+    workers: Collection[str]
+
+
 class Placed(NamedTuple):
     """These runners have the places of a worker; any other one there ends what it runs."""
 
@@ -142,6 +148,7 @@ Event = (
     RunnerUp
     | LineEnded
     | WorkerGone
+    | WorkersPaused
     | Placed
     | Heard
     | Found
@@ -211,6 +218,8 @@ class Rules:
 
     window: float = 0.02  # seconds of work that a runner has in hand
     window_calls: int = 500
+    window_weight: int = 1_000  # of them, by `backlog.weight_of`, unless one alone has more
+    heaviest: int = 15_000  # that is handed out at all: 58.6 MiB, where a message takes 64
     overrun: float = 0.05  # seconds after which what waits behind a call is recalled
     worker_gone: float = 60.0  # seconds without its line, or without Dask knowing its worker,
     # after which a runner counts as dead

@@ -17,6 +17,7 @@ class Fleet:
 
     def __init__(self, rules: Rules) -> None:
         self.draining = False  # nothing is handed out any more
+        self.paused: frozenset[str] = frozenset()  # workers
         self.places: dict[str, frozenset[str]] = {}  # worker -> the runners that were placed there
         self.runners: dict[str, Runner] = {}
         self._durations: dict[str, float] = {}  # of each task, in seconds
@@ -94,8 +95,9 @@ class Fleet:
             queue = ready.calls.next_queue(runner.queues)
             if queue is None:
                 break
-            cost = self._durations.get(ready.calls.peek(queue).task, math.inf)
-            if not runner.has_room(cost, self._rules):
+            first = ready.calls.peek(queue)
+            cost = self._durations.get(first.task, math.inf)
+            if not runner.has_room(first, cost, self._rules):
                 break
             call = ready.pop(ready.calls, queue, min(cost, 1.0))
             nearer = self._find_nearer(call, runner) if call.near else None
@@ -114,7 +116,7 @@ class Fleet:
             and not each.is_graphs
             and each.takes_calls
             and serves(each.queues, call.queue)
-            and each.has_room(0.0, self._rules)
+            and each.has_room(call, 0.0, self._rules)
         ]
         return min(beside, key=lambda each: each.load, default=None)
 

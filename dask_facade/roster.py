@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dask_facade.backlog import CALL_BYTES, size_of
 from dask_facade.events import Instant, Instruction, Rules, Send, Write
 from dask_facade.jobs import Batch, Release
 from dask_facade.messages import Abort, Call, Kill, Message, Outcome, Rate, Unsure
 from dask_facade.ready import Ready
-from dask_facade.verdicts import EXPIRED, WITHDRAWN, revoked
+from dask_facade.verdicts import EXPIRED, WITHDRAWN, revoked, too_large
 from dask_facade.waiters import Waiters
 from dask_facade.windows import ENDED, HANDED, READY, RELEASED, Entry
 from dask_facade.withdrawals import is_stamped
@@ -87,6 +88,8 @@ class Roster:
             self.end(entry, revoked(call, WITHDRAWN, now))
         elif call.expires is not None and not call.expires > now:
             self.end(entry, revoked(call, EXPIRED, now))
+        elif entry.weight > self.rules.heaviest:
+            self.end(entry, too_large(call, size_of(call), self.rules.heaviest * CALL_BYTES, now))
         else:
             return False
         return True

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dask_facade.exceptions import DaskFacadeError, TaskRevokedError, WorkerLostError
+from dask_facade.exceptions import (
+    DaskFacadeError,
+    PayloadTooLarge,
+    TaskRevokedError,
+    WorkerLostError,
+)
 from dask_facade.messages import Call, Outcome
 from dask_facade.serialization import dump_exception, preview
 from dask_facade.states import FAILURE, REVOKED
@@ -24,6 +29,12 @@ def lost(call: Call, worker: str, finished: float) -> Outcome:
         f"worker {worker} died while it may have been running job {call.id}{times}"
     )
     return _end(call, FAILURE, error, finished)
+
+
+def too_large(call: Call, size: int, limit: int, finished: float) -> Outcome:
+    """Return how *call* ends that no message takes."""
+    what = f"all that job {call.id} is handed out with"
+    return _end(call, FAILURE, PayloadTooLarge(what, size, limit), finished)
 
 
 def orphaned(call: Call, finished: float) -> Outcome:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from dask_facade.backlog import weight_of
 from dask_facade.events import GRAPHS, Rules
 from dask_facade.messages import Call, Held
 
@@ -15,7 +16,7 @@ READY, CLAIMED, HANDED, DOUBTED, RELEASED, ENDED = range(6)  # the last two: bei
 class Entry:
     """A call that the broker has taken up, until it is terminal."""
 
-    __slots__ = ("begun", "call", "cost", "phase", "runner")
+    __slots__ = ("begun", "call", "cost", "phase", "runner", "weight")
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -23,6 +24,7 @@ class Entry:
         self.runner: Runner | None = None
         self.begun: float | None = None
         self.cost = 0.0
+        self.weight = weight_of(call)
 
     def is_out(self, hand: int) -> bool:
         """Tell whether a runner has it, or may have it, as *hand*."""
@@ -49,10 +51,12 @@ class Runner:
     queues: Collection[str]
     up: bool = True
     leaving: bool = False  # it said so
+    paused: bool = False  # its worker is
     worker_gone: bool = False  # Dask said so
     missed_since: float = 0.0  # since when its line, or else its worker, is gone
     held: dict[str, Entry] = field(default_factory=dict)
     load: float = 0.0  # expected seconds of what is held; infinite with a call of unknown length
+    weight: int = 0  # of what is held
     overrun: bool = False  # recalled; nothing is added until its window is empty
     taken: int = 0  # calls, ever
     told: dict[tuple[str, int], Held] = field(default_factory=dict)  # that it held as it dialled
@@ -60,7 +64,7 @@ class Runner:
     @property
     def takes_calls(self) -> bool:
         """Whether calls may be claimed for it."""
-        return self.up and not self.leaving and not self.worker_gone
+        return self.up and not (self.leaving or self.worker_gone or self.paused)
 
     @property
     def is_idle(self) -> bool:
@@ -72,12 +76,14 @@ class Runner:
         """Whether it follows Dask's futures, as many as there are."""
         return self.id == GRAPHS
 
-    def has_room(self, cost: float, rules: Rules) -> bool:
-        """Tell whether a call of *cost* seconds fits into its window."""
+    def has_room(self, call: Call, cost: float, rules: Rules) -> bool:
+        """Tell whether *call*, of *cost* seconds, fits into its window."""
         if not self.held:
             return True
         full = self.overrun or len(self.held) >= rules.window_calls
-        return not full and self.load + cost <= rules.window
+        if full or self.load + cost > rules.window:
+            return False
+        return self.weight + weight_of(call) <= rules.window_weight
 
     def overruns(self, now: float, rules: Rules) -> bool:
         """Tell whether what waits behind its first call should not wait any more."""
@@ -92,10 +98,12 @@ class Runner:
         self.held[entry.call.id] = entry
         self.taken += 1
         self.load += cost
+        self.weight += entry.weight
 
     def remove(self, entry: Entry) -> None:
         """Let it not hold a call any more."""
-        self.held.pop(entry.call.id, None)
+        if self.held.pop(entry.call.id, None) is not None:
+            self.weight -= entry.weight
         if not self.held:
             self.load, self.overrun = 0.0, False
         elif math.isfinite(self.load):

@@ -36,8 +36,14 @@ def has_stamp(options: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def is_stamped(data: bytes, wanted: Mapping[str, Any]) -> bool:
-    """Tell the same of options as they are stored; False where JSON does not say them."""
+    """Tell the same of options as they are stored; False where JSON does not say them.
+
+    Whoever wrote them may have written what are no stamps: that is False, too.
+    """
     if not any(sign in data for sign in _SIGNS):
         return False
     options = plain_value(data)
-    return isinstance(options, Mapping) and has_stamp(options, wanted)
+    try:
+        return isinstance(options, Mapping) and has_stamp(options, wanted)
+    except (AttributeError, TypeError):
+        return False

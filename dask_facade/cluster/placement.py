@@ -36,10 +36,10 @@ class Placement:
     """Keeps a runner on every thread of a cluster.
 
     *make_slot* is asked for what each new runner is told; *gone* is told of workers that Dask has
-    removed, by address, and *placed* which runners have the places of a worker. The client is made
-    anew when the scheduler was away or is another one, and *notice* is then left on the scheduler,
-    where runners that lost their line find their dispatcher. While none are *wanted*, none are
-    placed.
+    removed, by address, *placed* which runners have the places of a worker, and *paused* of all
+    workers that are, when these are others. The client is made anew when the scheduler was away or
+    is another one, and *notice* is then left on the scheduler, where runners that lost their line
+    find their dispatcher. While none are *wanted*, none are placed.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Placement:
         placed: Callable[[str, Sequence[str]], None],
         notice: Mapping[str, object],
         *,
+        paused: Callable[[frozenset[str]], None] = lambda _: None,
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self.address = address
@@ -59,9 +60,11 @@ class Placement:
         self._look = asyncio.Event()
         self._make_slot = make_slot
         self._notice = notice
+        self._paused: frozenset[str] = frozenset()
         self._placed: dict[str, list[_Placed]] = {}
         self._scheduler = ""  # its id, which a new one at the same address does not have
         self._stopped = False
+        self._tell_paused = paused
         self._tell_placed = placed
         self._wanted = wanted
 
@@ -156,6 +159,10 @@ class Placement:
             logger.warning("worker %s is gone", address)
             self._gone(address)
         self.workers = frozenset(identity["workers"])
+        paused = {a for a, each in identity["workers"].items() if each["status"] == "paused"}
+        if paused != self._paused:
+            self._paused = frozenset(paused)
+            self._tell_paused(self._paused)
         now = time.monotonic()
         for address, threads in workers.items():
             placed = self._placed.setdefault(address, [])

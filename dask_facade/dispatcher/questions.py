@@ -177,8 +177,7 @@ class Questions:
         return sorted(calls, key=lambda call: call.due or 0.0)[:ROWS]
 
     async def _query(self, nodes: Nodes, said: Any) -> Mapping[str, Any]:
-        ids = said.get("ids") or []
-        wanted = {ids} if isinstance(ids, str) else set(ids)
+        wanted = set(_names(said.get("ids")))
         told: dict[str, dict[str, Any]] = {}
         for node, hello in nodes.items():
             work = [each for each in self._work(node) if each[0].id in wanted]
@@ -225,8 +224,7 @@ class Questions:
 
     async def _revoke(self, nodes: Nodes, said: Any) -> Mapping[str, Any]:
         """Answer what the requests have brought about that were written before."""
-        ids = said.get("task_id") or []
-        ids = [ids] if isinstance(ids, str) else ids
+        ids = _names(said.get("task_id"))
         told = {}
         for node in nodes:
             if said.get("terminate"):
@@ -238,7 +236,8 @@ class Questions:
 
     async def _revoke_stamps(self, nodes: Nodes, said: Any) -> Mapping[str, Any]:
         """Answer what the requests have brought about; name the calls that run, if it is wanted."""
-        headers = said.get("headers") or {}
+        headers = said.get("headers")
+        headers = headers if isinstance(headers, dict) else {}
         if not said.get("terminate"):
             words = f"headers {headers} flagged as revoked, but not terminated"
             return {node: {"ok": words} for node in nodes}
@@ -252,7 +251,8 @@ class Questions:
     async def _purge(self, nodes: Nodes, said: Any) -> Mapping[str, Any]:
         """End all calls, or those of some queues, that wait for a runner or their time alone."""
         writer = self._writer
-        desk, epoch, queues = writer.desk, writer.epoch, said.get("queues")
+        desk, epoch = writer.desk, writer.epoch
+        queues = None if said.get("queues") is None else _names(said["queues"])
         count = 0
         while ids := await writer.run(partial(desk.idle, ROWS, queues)):
             written, _ = await writer.run(partial(desk.revoke, epoch, ids, WITHDRAWN))
@@ -269,6 +269,11 @@ def _said(ask: Ask) -> dict[str, Any]:
     except ValueError:
         return {}
     return said if isinstance(said, dict) else {}
+
+
+def _names(said: Any) -> list[str]:
+    """Return the names in what should be one, or a list of them."""
+    return [each for each in (said if isinstance(said, list) else [said]) if isinstance(each, str)]
 
 
 def _arguments(call: Call, texts: Mapping[str, str], *, safe: bool) -> dict[str, Any]:

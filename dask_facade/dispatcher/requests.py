@@ -317,7 +317,7 @@ def _ending_of(request: Asked) -> Ending:
     return Ending(
         request.name,
         str(said.get("state", "")),
-        None if result is None else b64decode(str(result)),
+        None if result is None else _bytes_of(result),
         str(said.get("preview", "")),
         None if trace is None else str(trace),
     )
@@ -325,8 +325,15 @@ def _ending_of(request: Asked) -> Ending:
 
 def _saying_of(request: Asked) -> Saying:
     said = request.arguments
-    meta = b64decode(str(said.get("meta", "")))
+    meta = _bytes_of(said.get("meta", ""))
     return Saying(request.name, str(said.get("state", "")), meta, str(said.get("preview", "")))
+
+
+def _bytes_of(said: object) -> bytes:
+    try:
+        return b64decode(str(said), validate=True)
+    except ValueError as error:
+        raise LedgerRefused(f"{str(said)[:40]!r} is not in base64: {error}") from error
 
 
 def _terminates(request: Asked) -> bool:

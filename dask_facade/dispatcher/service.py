@@ -32,7 +32,15 @@ from dask_facade.dispatcher.scaling import Scaling
 from dask_facade.dispatcher.sweep import Sweep
 from dask_facade.dispatcher.switchboard import Switchboard, Witness
 from dask_facade.dispatcher.writer import LedgerWriter
-from dask_facade.events import GRAPHS, Drain, Found, Placed, Rules, WorkerGone
+from dask_facade.events import (
+    GRAPHS,
+    Drain,
+    Found,
+    Placed,
+    Rules,
+    WorkerGone,
+    WorkersPaused,
+)
 from dask_facade.exceptions import ImproperlyConfigured, LeadershipLost
 from dask_facade.ids import new_id
 from dask_facade.ledger.store import Desk, JobStore, Lease
@@ -170,6 +178,7 @@ class Dispatcher:
                 lambda worker: switchboard.step(WorkerGone(worker)),
                 lambda worker, runners: switchboard.step(Placed(worker, runners)),
                 {"epoch": lease.epoch, "addresses": [address]},
+                paused=lambda workers: switchboard.step(WorkersPaused(workers)),
                 wanted=lambda: scaling is None or scaling.wanted,
             )
             ending.push_async_callback(placement.close)

@@ -71,4 +71,4 @@ class Sweep:
             return False
         written = await writer.run(partial(self._take_up, limit, switchboard.unwanted))
         switchboard.step(Wrote(Batch(), written))
-        return written.seen >= limit
+        return written.more

@@ -56,11 +56,13 @@ from dask_facade.messages import (
     Offer,
     Outcome,
     Pull,
+    Push,
     Report,
     Returned,
     Serve,
     Spawn,
     Spawned,
+    Unsure,
     Unwait,
     Update,
     Wait,
@@ -72,6 +74,7 @@ from dask_facade.worker import state as work
 logger = logging.getLogger(__name__)
 
 INPUTS_LIMIT = 16 * 2**20  # bytes of results in one message
+PUSHED = 16 * 2**20  # bytes of results that who waits for them may leave unread
 QUIET = 8  # calls, up to which commits follow one another at once
 ACK_AFTER = 0.02  # seconds
 TICK_AFTER = 0.005  # seconds between two ticks, at least
@@ -250,6 +253,9 @@ class Switchboard:
             return
         line = self._lines.get(peer)
         if line is None:
+            return
+        if isinstance(message, Push):
+            _push(line, message.outcomes)
             return
         acks = self._acks.pop(peer, None)
         line.send((frames(Ack(acks)) if acks else b"") + frames(message))
@@ -443,3 +449,20 @@ class Switchboard:
     def _on_alarm(self) -> None:
         self._alarm = None
         self.step(Tick())
+
+
+def _push(line: AcceptedLine, outcomes: Sequence[Outcome]) -> None:
+    """Send ends of jobs, as far as they are read; of the others, that the ledger has them."""
+    room = PUSHED - line.unread
+    told: list[Outcome] = []
+    untold: list[str] = []
+    for outcome in outcomes:
+        room -= len(outcome.result or b"")
+        if room >= 0:
+            told.append(outcome)
+        else:
+            untold.append(outcome.id)
+    if told:
+        line.send(frames(Push(told)))
+    if untold:
+        line.send(frames(Unsure(untold)))

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the rounds; return the exit status."""
     given = _parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that all is cleaned up
+    signal.signal(signal.SIGTERM, stop)
     folder = Path(tempfile.mkdtemp(prefix="dask-facade-chaos-"))
     folder.chmod(0o711)  # the database's user passes through
     found: report.Report = {}
@@ -60,6 +60,12 @@ def main(arguments: Sequence[str]) -> int:
     passed = sum(map(report.is_clean, found.values()))
     print(f"{passed} passed, {len(found) - passed} failed")
     return 0 if passed == len(found) else 1
+
+
+def stop(*_: object) -> None:
+    """End, so that all is cleaned up, and let no second signal break that off."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit("stopped")
 
 
 @contextmanager

@@ -41,7 +41,7 @@ from tests.chaos.traps import (
     IN_THE_MIDDLE,
 )
 
-START = 4.0  # seconds that a process takes to start on a busy machine
+START = 8.0  # seconds that a process may take to start on a machine that has much to do
 DETECTED = 5.0  # seconds from a worker's death, as Dask sees it, to calls in its successor
 IDLE = 1.0  # seconds after which PostgreSQL ends a transaction in which nothing is said
 NANNY = 10.0  # seconds that it may take a nanny to end with its worker

@@ -16,6 +16,7 @@ from statistics import median
 import psutil
 
 from tests.benchmarks.processes import ROOT
+from tests.chaos.__main__ import stop
 from tests.chaos.database import Postgres
 from tests.chaos.ground import Scale
 from tests.chaos.services import Service
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--rate", type=float, default=200.0, help="jobs a second")
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that all is cleaned up
+    signal.signal(signal.SIGTERM, stop)
     folder = Path(tempfile.mkdtemp(prefix="dask-facade-soak-"))
     folder.chmod(0o711)  # the database's user passes through
     postgres = Postgres(folder)

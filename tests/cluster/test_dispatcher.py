@@ -7,11 +7,12 @@ import time
 import pytest
 from distributed import Client, Variable
 
-from dask_facade import DaskFacade
+from dask_facade import DaskFacade, group
 from dask_facade.exceptions import TaskRevokedError
 from dask_facade.jobs import PAUSE, REVOKE
 from dask_facade.states import PENDING
 from tests.cluster import tasks
+from tests.cluster.bare import left_of
 from tests.cluster.processes import DispatcherProcess, python, wait_for
 
 LATE = 0.5  # seconds that a call may be late on a loaded machine; on a quiet one it is a tenth
@@ -123,3 +124,35 @@ def test_what_ended_is_deleted_when_somebody_asks_for_it(
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0]) >= 30
     assert app.store.fetch([result.id for result in results]) == {}
+
+
+def test_nothing_of_what_was_deleted_is_left_on_the_cluster(
+    app: DaskFacade,
+    dispatcher: DispatcherProcess,
+    client: Client,
+    environment: dict[str, str],
+) -> None:
+    kept, held = tasks.text_of.delay(2**18), tasks.add.delay(1, 2)
+    said = group(tasks.add.s(number, 1) for number in range(3)).delay()
+    assert len(kept.get(timeout=20)) == 2**18
+    future = held.future()
+    assert future.result(timeout=20) == 3
+    some = said.as_completed()
+    assert next(some).result(timeout=20) > 0  # the others stay in the queue
+    assert said.get(timeout=20) == [1, 2, 3]
+    ids = [kept.id, held.id, said.id, *(each.id for each in said)]
+    assert left_of(client, ids)
+
+    del future, some
+    python(
+        "from django.core.management import call_command;"
+        "call_command('dask_prune', '--older-than', '0s')",
+        **environment,
+    )
+
+    def left() -> list[str]:
+        # Dask itself keeps the name under which a queue held futures.
+        return [name for name in left_of(client, ids) if not name.startswith("queue-")]
+
+    wait_for(lambda: left() == [], "the end of all that was kept")
+    assert app.store.fetch(ids) == {}

@@ -10,7 +10,8 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from dask_facade.dispatcher.pruning import Pruning
@@ -211,6 +212,8 @@ class Peer:
         self._calls: deque[Call] = deque()
         self._heard: list[Message] = []
         self._changed = threading.Condition()
+        self._reads = threading.Event()
+        self._reads.set()
         self.line = dial([address], hello)
         self.ended = threading.Event()
         self.line.start(self._receive, self.ended.set)
@@ -219,6 +222,16 @@ class Peer:
         with self._changed:
             self._heard.extend(messages)
             self._changed.notify_all()
+        self._reads.wait(DEADLINE)
+
+    @contextmanager
+    def stopped(self) -> Iterator[Peer]:
+        """Read nothing more than what is there already, meanwhile."""
+        self._reads.clear()
+        try:
+            yield self
+        finally:
+            self._reads.set()
 
     def says(self, *messages: Message) -> None:
         """Say *messages* in one piece."""

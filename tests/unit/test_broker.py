@@ -162,6 +162,35 @@ def test_a_window_has_at_most_window_calls() -> None:
     assert len(stage.handed("r")) == 7
 
 
+def test_a_window_has_few_calls_with_much_to_carry() -> None:
+    stage = Stage(Rules(window_weight=600))
+    stage.measure("task", 0.0)
+    stage.runner("r")
+    heavy = [new_job(f"job {number}")._replace(payload=bytes(2**20)) for number in range(5)]
+
+    stage.offer(*heavy)
+    stage.settle()
+    first = ids(stage.handed("r"))
+    for call in list(stage.handed("r")):
+        stage.run("r", call, runtime=0.0)
+    stage.settle()
+
+    assert first == ["job 0", "job 1"]
+    assert ids(stage.handed("r")) == ["job 0", "job 1", "job 2", "job 3"]
+
+
+def test_what_is_too_heavy_for_a_window_is_alone_in_it() -> None:
+    stage = Stage(Rules(window_weight=3))
+    stage.measure("task", 0.0)
+    stage.runner("r")
+    heavy = [new_job(f"job {number}")._replace(payload=bytes(2**20)) for number in range(2)]
+
+    stage.offer(*heavy)
+    stage.settle()
+
+    assert ids(stage.handed("r")) == ["job 0"]
+
+
 def test_a_window_is_filled_up_as_calls_end(stage: Stage) -> None:
     stage.measure("task", 0.009)
     stage.runner("r")

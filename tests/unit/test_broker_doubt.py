@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from dask_facade.events import Drain, Event, Found, LineEnded, Placed, Tick, WorkerGone
+from dask_facade.events import (
+    Drain,
+    Event,
+    Found,
+    LineEnded,
+    Placed,
+    Tick,
+    WorkerGone,
+    WorkersPaused,
+)
 from dask_facade.exceptions import WorkerLostError
 from dask_facade.jobs import Batch
 from dask_facade.messages import Ack, Begun, Call, Held, Leave, Offer, Recall, Report, Returned
@@ -235,6 +244,52 @@ def test_a_worker_that_dask_removed_gets_nothing_more_and_is_told_to_leave(stage
 
     assert stage.said["r"][-2:] == [Recall(), Leave()]
     assert ids(stage.handed("r")) == ["a", "b"]
+
+
+def test_a_worker_that_pauses_ends_its_call_and_its_window_goes_to_another(stage: Stage) -> None:
+    hand(stage, "a", "b")
+
+    stage.step(WorkersPaused({"w"}))
+    stage.step(WorkersPaused({"w"}))
+    stage.hear("r", Returned([("b", 1)]))
+    stage.settle()
+    stage.offer(new_job("c"))
+    stage.settle()
+    before = ids(stage.handed("r"))
+    stage.runner("s", worker="v")
+    stage.settle()
+    stage.run("r", stage.handed("r")[0])
+    stage.settle()
+
+    assert stage.heard("r", Recall) == [Recall()]
+    assert before == ids(stage.handed("r")) == ["a", "b"]
+    assert ids(stage.handed("s"))[0] == "b"
+    assert stage.row("a").state == SUCCESS
+
+
+def test_a_worker_that_goes_on_is_served_again(stage: Stage) -> None:
+    stage.step(WorkersPaused({"w"}))
+    stage.runner("r", worker="w")
+    stage.offer(new_job("a"))
+    stage.settle()
+    before = stage.handed("r")
+
+    stage.step(WorkersPaused(()))
+    stage.settle()
+
+    assert before == []
+    assert ids(stage.handed("r")) == ["a"]
+
+
+def test_a_claim_on_its_way_when_its_worker_pauses_is_given_up(stage: Stage) -> None:
+    stage.runner("r", worker="w")
+    stage.offer(new_job("a"))
+
+    stage.step(WorkersPaused({"w"}))
+    stage.settle()
+
+    assert stage.handed("r") == []
+    assert stage.row("a").state == PENDING
 
 
 def test_a_claim_on_its_way_when_dask_removes_the_worker_is_given_up(stage: Stage) -> None:

@@ -443,7 +443,7 @@ def test_a_paused_queue_leaves_room_to_the_others() -> None:
 
     assert room == 3
     assert len(stage.broker) == 0
-    assert stage.taken.seen == 0
+    assert not stage.taken.more
 
 
 def test_what_a_paused_queue_had_no_room_for_is_found_when_it_goes_on() -> None:

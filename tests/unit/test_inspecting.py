@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from dask_facade import DaskFacade, current
 from dask_facade.exceptions import DispatcherAway
 from dask_facade.inspecting import DuplicateNodenameWarning, flatten_reply
 from dask_facade.ledger.memory import MemoryStore
+from dask_facade.messages import Ask, Asked
 from dask_facade.registry import tasks
 from dask_facade.serialization import dumps
 from dask_facade.states import PENDING, REVOKED, SUCCESS
@@ -545,3 +547,18 @@ def test_a_worker_is_shut_down_once_its_calls_have_ended(
     assert running == []
     assert one.closed == [False]
     assert house.row("a").state == SUCCESS
+
+
+@pytest.mark.parametrize("command", ["query_task", "revoke", "revoke_by_stamped_headers", "purge"])
+@pytest.mark.parametrize("odd", [5, [5, [6]], {"a": 1}, "a"])
+def test_a_question_that_makes_no_sense_ends_no_leadership(
+    house: House, worker: Callable[..., Worker], command: str, odd: object
+) -> None:
+    worker()
+    client = house.client()
+    said = dict.fromkeys(["ids", "task_id", "headers", "queues"], odd) | {"terminate": True}
+
+    client.says(Ask(1, command, json.dumps(said).encode(), [], ""))
+
+    assert client.hears(Asked).number == 1
+    assert house.failures == []

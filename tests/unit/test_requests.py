@@ -11,6 +11,7 @@ import pytest
 from dask_facade.events import Rules
 from dask_facade.exceptions import LedgerRefused, LedgerUnavailable
 from dask_facade.jobs import (
+    END,
     FORGET,
     PAUSE,
     PRUNE,
@@ -18,6 +19,7 @@ from dask_facade.jobs import (
     RESUME,
     REVOKE,
     REVOKE_STAMPED,
+    SAY,
     Job,
     Written,
 )
@@ -25,7 +27,7 @@ from dask_facade.ledger.memory_desk import MemoryDesk
 from dask_facade.messages import Edge, Hand, Held, Kill, Push, Wait
 from dask_facade.serialization import dumps
 from dask_facade.signals import task_revoked
-from dask_facade.states import FAILURE, RETRY, REVOKED, STARTED, SUCCESS
+from dask_facade.states import FAILURE, PENDING, RETRY, REVOKED, STARTED, SUCCESS
 from dask_facade.worker import state
 from tests.unit.house import House, is_done, job, wait_for
 from tests.unit.stage import EPOCH
@@ -465,3 +467,20 @@ def test_what_the_ledger_refuses_is_dropped_and_the_others_are_done(
     house.wait_for_state("b", REVOKED)
     is_done(house)
     assert not house.switchboard.is_revoking("odd")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(END, {"result": "abc"}), (SAY, {"meta": "abc"}), (END, {"state": "nonsense"}), (PRUNE, {})],
+)
+def test_a_request_that_cannot_be_is_dropped_and_the_others_are_done(
+    house: House, kind: str, said: dict[str, str]
+) -> None:
+    house.submit(job("a"), job("b"))
+
+    house.store.request(kind, ["a"], said)
+    house.ask(REVOKE, "b")
+
+    house.wait_for_state("b", REVOKED)
+    is_done(house)
+    assert house.row("a").state == PENDING
