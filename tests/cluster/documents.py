@@ -291,9 +291,12 @@ BLOCKS = {
         Block(
             28,
             "load, process = str.upper, len",
-            changed=(("while True", "for _ in filenames"),),
+            changed=(
+                ("while True", "for _ in filenames"),
+                ("queue.get()", "queue.get(timeout=60)"),
+            ),
             after="assert printed[-2:] == ['1', '1']",
-            why="it never ends",
+            why="it never ends, and would wait for ever for a file that could not be loaded",
         ),
         Block(
             29,
