@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0  # seconds; a child that lives on in another process's hands still ends its pipe
 DIES_WITHIN = 2.0  # seconds from the end of a child's pipe to its own
+STOP_TIMEOUT = 0.5  # seconds for a process, and what it starts, to stand still before its end
 MAX_DEATHS = 3  # of a call with acks_late, as of one whose worker dies
 
 
@@ -212,21 +213,45 @@ class _Child:
 
 def kill_with_descendants(leader: int) -> None:
     """End a process group by its leader's id, and what the leader has started in other sessions."""
-    try:
-        started = psutil.Process(leader).children(recursive=True)
-    except psutil.NoSuchProcess:
-        started = []
+    started = _stopped(leader)
     if leader != os.getpid():  # first, or it would tell how those ended that it waits for
         with suppress(ProcessLookupError):
             os.kill(leader, signal.SIGKILL)
     for each in started:
-        if each.pid != os.getpid():
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
     try:
         os.killpg(leader, signal.SIGKILL)
     except ProcessLookupError:
         logger.debug("process %s had ended", leader)
+
+
+def _stopped(leader: int) -> list[psutil.Process]:
+    """Stop a process and all below it, so that none starts another unseen; return those below.
+
+    Where that is this process, it goes on.
+    """
+    deadline = time.monotonic() + STOP_TIMEOUT
+    below: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        top = psutil.Process(leader)
+        known = {os.getpid()}
+        while time.monotonic() < deadline:
+            below = [each for each in top.children(recursive=True) if each.pid != os.getpid()]
+            running = [each for each in (top, *below) if each.pid not in known]
+            if not running:
+                break
+            for each in running:
+                with suppress(psutil.NoSuchProcess):
+                    each.suspend()
+                    if _has_stopped(each):
+                        known.add(each.pid)
+    return below
+
+
+def _has_stopped(process: psutil.Process) -> bool:
+    """Tell whether a process begins nothing more: it may be in the middle of a fork."""
+    return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 def _listen(child: _Child, call: Call, channel: Channel, hard: float | None) -> Outcome:

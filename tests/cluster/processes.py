@@ -111,6 +111,7 @@ class DispatcherProcess:
         """Return its exit status once it has ended."""
         status = self._process.wait(seconds)
         self._reader.join(seconds)
+        assert not self._reader.is_alive(), "a process that it has started holds its output"
         if self._process.stdout is not None:
             self._process.stdout.close()
         return status
