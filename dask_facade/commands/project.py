@@ -65,7 +65,7 @@ def _names(app: Any, *, without_tasks: bool) -> dict[str, Any]:
     names |= {"AsyncResult": app.AsyncResult, "Task": Task, "app": app, "celery": app}
     if not without_tasks:
         names |= {
-            task.__name__: task
+            getattr(task, "__name__", type(task).__name__): task  # an instance of a class
             for name, task in app.tasks.items()
             if not name.startswith("celery.")
         }
