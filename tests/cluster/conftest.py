@@ -59,12 +59,8 @@ def app(alias: str) -> Iterator[DaskFacade]:
 @pytest.fixture(scope="module")
 def dispatcher(app: DaskFacade, environment: dict[str, str]) -> Iterator[DispatcherProcess]:
     """A dispatcher with a local cluster of two workers."""
-    dispatcher = DispatcherProcess(["--workers", "2"], **environment)
-    try:
-        dispatcher.wait_until_ready()
+    with DispatcherProcess(["--workers", "2"], **environment) as dispatcher:
         yield dispatcher
-    finally:
-        dispatcher.stop()
 
 
 @pytest.fixture(scope="module")

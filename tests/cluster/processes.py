@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -97,6 +98,18 @@ class DispatcherProcess:
             60,
         )
         assert self._process.poll() is None, self.output
+
+    def __enter__(self) -> Self:
+        """Wait until it is ready; it ends in order with the block."""
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.stop()
 
     def family(self) -> list[psutil.Process]:
         """It and every process below it."""

@@ -81,17 +81,13 @@ def dispatcher(
     project: Path, environment: dict[str, str], run: Callable[..., str]
 ) -> Iterator[DispatcherProcess]:
     run("-m", "django", "migrate", "-v", "0")
-    dispatcher = DispatcherProcess(
+    with DispatcherProcess(
         ["--workers", "1", "--autoreload"],
         folder=project,
         settings="site_settings",
         PYTHONPATH=environment["PYTHONPATH"],
-    )
-    try:
-        dispatcher.wait_until_ready()
+    ) as dispatcher:
         yield dispatcher
-    finally:
-        dispatcher.stop()
 
 
 def test_a_job_runs_the_code_as_it_is_now(

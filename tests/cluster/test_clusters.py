@@ -40,12 +40,8 @@ def cluster() -> Iterator[LocalCluster]:
 def joined(
     app: DaskFacade, environment: dict[str, str], cluster: LocalCluster
 ) -> Iterator[DispatcherProcess]:
-    dispatcher = DispatcherProcess(["--scheduler", cluster.scheduler_address], **environment)
-    try:
-        dispatcher.wait_until_ready()
+    with DispatcherProcess(["--scheduler", cluster.scheduler_address], **environment) as dispatcher:
         yield dispatcher
-    finally:
-        dispatcher.stop()
 
 
 @ON_ONE_DATABASE

@@ -37,12 +37,8 @@ in_a_child_or_not = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def dispatcher(app: DaskFacade, environment: dict[str, str]) -> Iterator[DispatcherProcess]:
     """A cluster of one worker of one thread, for which all must take turns."""
-    dispatcher = DispatcherProcess(["--workers", "1"], **environment)
-    try:
-        dispatcher.wait_until_ready()
+    with DispatcherProcess(["--workers", "1"], **environment) as dispatcher:
         yield dispatcher
-    finally:
-        dispatcher.stop()
 
 
 @pytest.mark.parametrize("way", ["by hand", "in context", "lazily"])

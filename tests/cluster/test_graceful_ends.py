@@ -102,12 +102,8 @@ def cluster() -> Iterator[LocalCluster]:
 def dispatcher(
     app: DaskFacade, environment: dict[str, str], cluster: LocalCluster
 ) -> Iterator[DispatcherProcess]:
-    dispatcher = DispatcherProcess(["--scheduler", cluster.scheduler_address], **environment)
-    try:
-        dispatcher.wait_until_ready()
+    with DispatcherProcess(["--scheduler", cluster.scheduler_address], **environment) as dispatcher:
         yield dispatcher
-    finally:
-        dispatcher.stop()
 
 
 @pytest.fixture

@@ -27,12 +27,8 @@ Run = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def dispatcher(app: DaskFacade, environment: dict[str, str]) -> Iterator[DispatcherProcess]:
-    dispatcher = DispatcherProcess(["--workers", "1"], **environment)
-    try:
-        dispatcher.wait_until_ready()
+    with DispatcherProcess(["--workers", "1"], **environment) as dispatcher:
         yield dispatcher
-    finally:
-        dispatcher.stop()
 
 
 def with_a_time_limit(program: Run, *args: Any) -> Any:

@@ -26,12 +26,8 @@ from tests.cluster.ssh_server import KEY
 
 @pytest.fixture
 def adaptive(app: DaskFacade, environment: dict[str, str]) -> Iterator[DispatcherProcess]:
-    dispatcher = DispatcherProcess(settings="tests.cluster.adaptive_settings", **environment)
-    try:
-        dispatcher.wait_until_ready()
+    with DispatcherProcess(settings="tests.cluster.adaptive_settings", **environment) as dispatcher:
         yield dispatcher
-    finally:
-        dispatcher.stop()
 
 
 @pytest.mark.parametrize("alias", ["default"], indirect=True, scope="module")

@@ -30,12 +30,10 @@ def two_workers() -> Iterator[LocalCluster]:
 def dispatcher(
     app: DaskFacade, two_workers: LocalCluster, environment: dict[str, str]
 ) -> Iterator[DispatcherProcess]:
-    dispatcher = DispatcherProcess(["--scheduler", two_workers.scheduler_address], **environment)
-    try:
-        dispatcher.wait_until_ready()
+    with DispatcherProcess(
+        ["--scheduler", two_workers.scheduler_address], **environment
+    ) as dispatcher:
         yield dispatcher
-    finally:
-        dispatcher.stop()
 
 
 def pause(dask_worker: Worker) -> int:

@@ -61,12 +61,8 @@ class WorkerProcess:
 @pytest.fixture(scope="module")
 def dispatcher(app: DaskFacade, environment: dict[str, str]) -> Iterator[DispatcherProcess]:
     """A dispatcher whose own worker takes one queue."""
-    dispatcher = DispatcherProcess(["--workers", "1", "-Q", "celery"], **environment)
-    try:
-        dispatcher.wait_until_ready()
+    with DispatcherProcess(["--workers", "1", "-Q", "celery"], **environment) as dispatcher:
         yield dispatcher
-    finally:
-        dispatcher.stop()
 
 
 @pytest.fixture

@@ -24,12 +24,8 @@ pytestmark = pytest.mark.parametrize("alias", ["default"], indirect=True, scope=
 def joined(
     app: DaskFacade, environment: dict[str, str], deployment: Deployment
 ) -> Iterator[DispatcherProcess]:
-    dispatcher = DispatcherProcess(["--scheduler", deployment.address], **environment)
-    try:
-        dispatcher.wait_until_ready()
+    with DispatcherProcess(["--scheduler", deployment.address], **environment) as dispatcher:
         yield dispatcher
-    finally:
-        dispatcher.stop()
 
 
 def test_jobs_are_futures_again_after_a_restart_of_the_scheduler(

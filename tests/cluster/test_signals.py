@@ -79,18 +79,14 @@ def dispatcher(
     (tmp_path / "watched" / "__init__.py").touch()
     (tmp_path / "watched" / "tasks.py").write_text(TASKS)
     (tmp_path / "watched_settings.py").write_text(SETTINGS)
-    dispatcher = DispatcherProcess(
+    with DispatcherProcess(
         ["--workers", "2"],
         settings="watched_settings",
         PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]),
         WATCHED=str(tmp_path / "seen"),
         **environment,
-    )
-    try:
-        dispatcher.wait_until_ready()
+    ) as dispatcher:
         yield dispatcher
-    finally:
-        dispatcher.stop()
 
 
 def test_workers_send_signals_to_receivers_among_the_tasks(
