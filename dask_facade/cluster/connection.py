@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ipaddress
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from distributed import Client
 from distributed.client import ClosedClientError, _set_global_client
 
 from dask_facade.exceptions import ClusterUnavailable, ImproperlyConfigured
+
+logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 3.0  # seconds; Dask's own would block a request for 30
 CLOSE_TIMEOUT = 2.0  # seconds
@@ -43,6 +46,14 @@ async def connect(address: str, timeout: float) -> Client:
         await client.close(timeout=CLOSE_TIMEOUT)
         raise
     return client
+
+
+async def leave(client: Client) -> None:
+    """Close a client that `connect` returned, within seconds."""
+    try:
+        await asyncio.wait_for(client.close(timeout=1), 3)
+    except OSError:
+        logger.debug("the client did not close in time")
 
 
 def client_of(

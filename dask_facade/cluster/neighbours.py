@@ -6,12 +6,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from distributed import Client
 
-from dask_facade.cluster.connection import connect, require_loopback
+from dask_facade.cluster.connection import connect, leave, require_loopback
 from dask_facade.exceptions import ClusterUnavailable
 
 logger = logging.getLogger(__name__)
@@ -102,5 +101,4 @@ class Neighbours:
     async def _leave(self, known: _Neighbour) -> None:
         client, known.client = known.client, None
         if client is not None:
-            with suppress(OSError):
-                await asyncio.wait_for(client.close(timeout=1), 3)
+            await leave(client)

@@ -12,7 +12,7 @@ from typing import Any
 from distributed import Client, Future, Variable
 from distributed.client import ClosedClientError
 
-from dask_facade.cluster.connection import connect
+from dask_facade.cluster.connection import connect, leave
 from dask_facade.cluster.futures import DISPATCHER
 from dask_facade.exceptions import ClusterUnavailable
 from dask_facade.worker.runner import Slot, run
@@ -207,10 +207,7 @@ async def _close(client: Client) -> None:
         client.unsubscribe_topic("all")
     except (ClosedClientError, ValueError):
         logger.debug("the client hears nothing any more")
-    try:
-        await asyncio.wait_for(client.close(timeout=1), 3)
-    except OSError:
-        logger.debug("the client did not close in time")
+    await leave(client)
 
 
 async def _told(answer: Any) -> str:
